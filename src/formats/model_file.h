@@ -1,0 +1,107 @@
+/* A model file of any container as one directory: name -> tensor, key -> value.
+ *
+ * Containers: GGUF v2/v3 (split files too), a Hugging Face folder (config.json, safetensors single
+ * or sharded, tokenizer and template files) or a bare .safetensors file in such a folder, llama2.c
+ * .bin. Files are mapped; a tensor's data point into the mapping and live as long as the model
+ * file. Opening checks everything about the directory (bounds, overlaps, sizes, duplicates,
+ * alignment) and is all or nothing; tensor *contents* are checked when they are packed.
+ */
+#ifndef STERNA_FORMATS_MODEL_FILE_H
+#define STERNA_FORMATS_MODEL_FILE_H
+
+#include <jansson.h>
+
+#include "base/file.h"
+#include "ternary/tensor.h"
+
+typedef enum sterna_container { STERNA_GGUF, STERNA_HF, STERNA_LLAMA2C } sterna_container;
+
+/* GGUF metadata. Numbers of every integer width read as int64/uint64, floats as double. */
+typedef enum sterna_meta_type {
+    STERNA_META_UINT,
+    STERNA_META_INT,
+    STERNA_META_FLOAT,
+    STERNA_META_BOOL,
+    STERNA_META_STRING,
+    STERNA_META_ARRAY
+} sterna_meta_type;
+
+typedef struct sterna_text { /* bytes with a length; may hold NUL; not NUL-terminated */
+    const char *data;
+    size_t size;
+} sterna_text;
+
+typedef struct sterna_meta {
+    sterna_text key;
+    sterna_meta_type type;
+    uint32_t gguf_type; /* the exact GGUF value type, so that a writer keeps it */
+    union {
+        uint64_t u;
+        int64_t i;
+        double f;
+        bool b;
+        sterna_text s;
+    } value;
+    /* arrays (never nested): elements of one type; `raw` are the bytes of fixed-size elements in
+     * the file; strings are indexed */
+    uint32_t element_type; /* GGUF value type */
+    uint64_t count;
+    const uint8_t *raw;
+    const sterna_text *strings;
+} sterna_meta;
+
+typedef struct sterna_llama2c_header {
+    int32_t dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len;
+    bool tied;
+} sterna_llama2c_header;
+
+typedef struct sterna_model_file {
+    sterna_container container;
+    char *path;
+    uint64_t bytes; /* of all files that hold tensors */
+    size_t n_tensors;
+    const sterna_tensor *tensors;
+    /* GGUF */
+    uint32_t gguf_version;
+    size_t n_meta;
+    const sterna_meta *meta;
+    uint32_t alignment;
+    /* Hugging Face: parsed and raw side files, NULL where absent. llama2c: only tokenizer_path,
+     * when tokenizer.bin is beside it. */
+    json_t *config, *generation_config, *tokenizer_config;
+    char *tokenizer_json_path, *tokenizer_model_path, *chat_template;
+    sterna_llama2c_header llama2c;
+    struct sterna_model_file_private *private_data;
+} sterna_model_file;
+
+typedef struct sterna_file_options {
+    sterna_i2s_order i2s_order;
+} sterna_file_options;
+
+/* Opens `path` (a file or a Hugging Face folder; a split GGUF by any of its parts); `options` may
+ * be NULL. */
+sterna_status sterna_model_file_open(const char *path, const sterna_file_options *options,
+                                     sterna_model_file **out, sterna_error *err);
+void sterna_model_file_close(sterna_model_file *file);
+
+const sterna_tensor *sterna_model_file_find(const sterna_model_file *file,
+                                            const char *name); /* NULL when absent */
+/* Advice that this tensor's bytes will not be needed again. */
+void sterna_model_file_release(const sterna_model_file *file, const sterna_tensor *tensor);
+
+/* GGUF metadata by key; NULL when absent. */
+const sterna_meta *sterna_model_file_meta(const sterna_model_file *file, const char *key);
+/* Typed access. Absent: *out keeps its value and STERNA_OK comes back unless `required`. A wrong
+ * type or a number out of [min, max] is an error that names the file and the key. */
+sterna_status sterna_meta_u32(const sterna_model_file *file, const char *key, bool required,
+                              uint32_t min, uint32_t max, uint32_t *out, sterna_error *err);
+sterna_status sterna_meta_float(const sterna_model_file *file, const char *key, bool required,
+                                float *out, sterna_error *err);
+sterna_status sterna_meta_bool(const sterna_model_file *file, const char *key, bool required,
+                               bool *out, sterna_error *err);
+sterna_status sterna_meta_string(const sterna_model_file *file, const char *key, bool required,
+                                 sterna_text *out, sterna_error *err);
+/* Element i of a numeric array as double. */
+double sterna_meta_element(const sterna_meta *meta, uint64_t i);
+
+#endif

@@ -6,6 +6,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Bytes with a length, borrowed; may hold NUL; not NUL-terminated. */
+typedef struct sterna_text {
+    const char *data;
+    size_t size;
+} sterna_text;
+
 typedef struct sterna_buffer {
     char *data; /* NUL-terminated when not NULL */
     size_t size, capacity;

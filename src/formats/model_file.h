@@ -11,6 +11,7 @@
 
 #include <jansson.h>
 
+#include "base/buffer.h"
 #include "base/file.h"
 #include "ternary/tensor.h"
 
@@ -25,11 +26,6 @@ typedef enum sterna_meta_type {
     STERNA_META_STRING,
     STERNA_META_ARRAY
 } sterna_meta_type;
-
-typedef struct sterna_text { /* bytes with a length; may hold NUL; not NUL-terminated */
-    const char *data;
-    size_t size;
-} sterna_text;
 
 typedef struct sterna_meta {
     sterna_text key;

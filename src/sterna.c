@@ -2,8 +2,6 @@
  * here. */
 #include "sterna.h"
 
-#include "base/memory.h"
-
 #define TEXT_OF(x)            #x
 #define VERSION_TEXT(a, b, c) TEXT_OF(a) "." TEXT_OF(b) "." TEXT_OF(c)
 
@@ -17,9 +15,4 @@ const char *sterna_status_name(sterna_status status)
     static const char *const names[] = {"ok",    "argument", "io",        "format",  "unsupported",
                                         "limit", "memory",   "cancelled", "internal"};
     return (unsigned)status < sizeof names / sizeof *names ? names[status] : "unknown";
-}
-
-void sterna_string_free(char *text)
-{
-    sterna_free(text);
 }

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sterna.h"
+
 /* a * b and a + b into *out; false (and *out untouched) when the result does not fit. */
 bool sterna_mul_size(size_t a, size_t b, size_t *out);
 bool sterna_add_size(size_t a, size_t b, size_t *out);
@@ -20,7 +22,7 @@ bool sterna_add_u64(uint64_t a, uint64_t b, uint64_t *out);
 void *sterna_alloc(size_t count, size_t size);
 void *sterna_calloc(size_t count, size_t size);
 void *sterna_realloc(void *block, size_t count, size_t size);
-void sterna_free(void *block);
+/* void sterna_free(void *block) is public: sterna.h */
 char *sterna_strdup(const char *text);
 char *sterna_strndup(const char *text, size_t length);
 

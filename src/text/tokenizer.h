@@ -22,12 +22,6 @@
 
 typedef struct sterna_tokenizer sterna_tokenizer;
 
-/* A byte string that may hold NUL. */
-typedef struct sterna_text {
-    const char *data;
-    size_t size;
-} sterna_text;
-
 /* The kinds of a token, with the numbers that GGUF gives them. */
 typedef enum sterna_token_type {
     STERNA_TOKEN_NORMAL = 1,

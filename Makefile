@@ -1,14 +1,38 @@
-# The short way to CMake. `make` leaves the command at build/sterna.
+# The short way to CMake: `make` leaves the command at build/sterna.
 JOBS ?= $(shell nproc)
-PRESET ?= release
+PREFIX ?= /usr/local
 
-.PHONY: all check clean
+.PHONY: all check test demo bench fuzz lint install clean
+
 all:
-	@cmake --preset $(PRESET) $(CMAKE_FLAGS) > /dev/null
-	@cmake --build build -j $(JOBS)
+	@cmake --preset release $(CMAKE_FLAGS) > /dev/null
+	@cmake --build build -j $(JOBS) -- --no-print-directory
 
+# Under a minute: units, kernels against the reference, goldens, command line, layers, symbols.
 check: all
 	@ctest --test-dir build --output-on-failure -j $(JOBS)
 
+# Everything again under the address and undefined-behaviour sanitizers, then a short fuzz of every reader.
+test: check
+	@cmake --preset asan $(CMAKE_FLAGS) > /dev/null
+	@cmake --build build-asan -j $(JOBS) -- --no-print-directory
+	@ctest --test-dir build-asan --output-on-failure -j $(JOBS)
+	@tools/fuzz 10
+
+demo:
+	@tools/demo
+
+bench: all
+	@tools/bench
+
+fuzz:
+	@tools/fuzz 300
+
+lint:
+	@tools/lint
+
+install: all
+	@cmake --install build --prefix $(PREFIX)
+
 clean:
-	rm -rf build build-debug build-asan
+	rm -rf build build-debug build-asan build-fuzz

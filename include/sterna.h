@@ -121,6 +121,8 @@ STERNA_API sterna_status sterna_session_append(sterna_session *session, const in
  */
 STERNA_API const float *sterna_session_logits(const sterna_session *session);
 STERNA_API size_t sterna_session_length(const sterna_session *session);
+/* The ids it holds, [length]. Valid until the next call that changes the session. */
+STERNA_API const int32_t *sterna_session_tokens(const sterna_session *session);
 STERNA_API size_t sterna_session_capacity(const sterna_session *session);
 /* Forgets all but the first `length` tokens. */
 STERNA_API void sterna_session_rewind(sterna_session *session, size_t length);
@@ -213,6 +215,13 @@ STERNA_API sterna_status sterna_model_render_chat(const sterna_model *model, con
                                                   const char *tools, const char *variables,
                                                   bool add_generation_prompt, char **out,
                                                   sterna_error *err);
+/* The rendered conversation as ids, ready for sterna_generate: what the template writes becomes
+ * control tokens, the same text inside messages, tools or variables never does. *ids: sterna_free.
+ */
+STERNA_API sterna_status sterna_model_encode_chat(const sterna_model *model, const char *messages,
+                                                  const char *tools, const char *variables,
+                                                  bool add_generation_prompt, int32_t **ids,
+                                                  size_t *count, sterna_error *err);
 
 /* ---- evaluation ---- */
 

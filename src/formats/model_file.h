@@ -15,6 +15,18 @@
 #include "base/file.h"
 #include "ternary/tensor.h"
 
+/* Limits. A file beyond one of them is refused with STERNA_ERROR_LIMIT. */
+enum {
+    STERNA_GGUF_MAX_KEYS = 1 << 16,
+    STERNA_GGUF_MAX_KEY_BYTES = 255,
+    STERNA_GGUF_MAX_STRING_BYTES = 64 << 20,
+    STERNA_GGUF_MAX_ELEMENT_BYTES = 64 << 10, /* a string in an array: a token */
+    STERNA_GGUF_MAX_ARRAY = 1 << 28,
+    STERNA_GGUF_MAX_ALIGNMENT = 1 << 20,
+    STERNA_MAX_TENSORS = 1 << 20,
+    STERNA_MAX_TENSOR_NAME_BYTES = 255
+};
+
 typedef enum sterna_container { STERNA_GGUF, STERNA_HF, STERNA_LLAMA2C } sterna_container;
 
 /* GGUF metadata. Numbers of every integer width read as int64/uint64, floats as double. */
@@ -56,8 +68,9 @@ typedef struct sterna_model_file {
     char *path;
     uint64_t bytes; /* of all files that hold tensors */
     size_t n_tensors;
-    const sterna_tensor *tensors;
-    /* GGUF */
+    const sterna_tensor *tensors; /* in the file's order */
+    /* GGUF. A split file reads as one whole: the metadata are those of the first part without
+     * split.no, split.count and split.tensors.count. */
     uint32_t gguf_version;
     size_t n_meta;
     const sterna_meta *meta;
@@ -78,7 +91,12 @@ typedef struct sterna_file_options {
  * be NULL. */
 sterna_status sterna_model_file_open(const char *path, const sterna_file_options *options,
                                      sterna_model_file **out, sterna_error *err);
-void sterna_model_file_close(sterna_model_file *file);
+/* The same for a file of one part that is in memory; the bytes are borrowed until close. `name`
+ * stands in the sentences; no other file is looked for. */
+sterna_status sterna_model_file_open_memory(const char *name, const void *bytes, size_t size,
+                                            const sterna_file_options *options,
+                                            sterna_model_file **out, sterna_error *err);
+void sterna_model_file_close(sterna_model_file *file); /* accepts NULL */
 
 const sterna_tensor *sterna_model_file_find(const sterna_model_file *file,
                                             const char *name); /* NULL when absent */

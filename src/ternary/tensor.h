@@ -120,10 +120,11 @@ void sterna_type_pack(sterna_type type, const int8_t *trits, const float *scales
                       uint8_t *out);
 
 /* Exact conversion of one ternary tensor to another ternary type, `out` of sterna_type_bytes. Exact
- * where every target group holds source groups of one equal scale (or the target's groups divide
- * the source's), the scale fits float16 exactly and the target's codes can say it. Otherwise fails
- * with a sentence that names the tensor, the row, the group sizes and what to do. */
-sterna_status sterna_tensor_convert(const sterna_tensor *tensor, sterna_type target, uint8_t *out,
-                                    sterna_error *err);
+ * where every target group holds source groups of one equal scale (groups without a nonzero trit
+ * fit any scale), the scale fits float16 exactly and the target's codes can say it. Otherwise fails
+ * with a sentence that names the tensor, the row, the group sizes and what to do. `round_scales`
+ * lets a float32 scale (I2_S, BITNET) be rounded to float16, a change of at most 2^-11. */
+sterna_status sterna_tensor_convert(const sterna_tensor *tensor, sterna_type target,
+                                    bool round_scales, uint8_t *out, sterna_error *err);
 
 #endif

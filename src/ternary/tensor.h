@@ -83,6 +83,10 @@ typedef enum sterna_i2s_order {
     STERNA_I2S_X86_ROWS4,
     STERNA_I2S_ARM
 } sterna_i2s_order;
+/* "x86" (also NULL), "x86-rows4", "arm": the names that options use. */
+sterna_status sterna_i2s_order_from_name(const char *name, sterna_i2s_order *order,
+                                         sterna_error *err);
+const char *sterna_i2s_order_name(sterna_i2s_order order);
 
 typedef struct sterna_tensor {
     const char *name;

@@ -1,6 +1,7 @@
 /* The table of types: names, GGUF numbers, block sizes; and how many bytes a tensor takes. */
 #include "ternary/tensor.h"
 
+#include <string.h>
 #include <strings.h>
 
 #include "base/memory.h"
@@ -95,4 +96,23 @@ bool sterna_type_bytes(sterna_type type, uint64_t cols, uint64_t rows, uint64_t 
     if (!sterna_mul_u64(count / info->block, info->block_bytes, &size)) return false;
     *bytes = size;
     return true;
+}
+
+static const char *const i2s_orders[] = {"x86", "x86-rows4", "arm"};
+
+sterna_status sterna_i2s_order_from_name(const char *name, sterna_i2s_order *order,
+                                         sterna_error *err)
+{
+    for (int i = 0; i < 3; i++) {
+        if (name && strcmp(name, i2s_orders[i]) != 0) continue;
+        *order = (sterna_i2s_order)i;
+        return STERNA_OK;
+    }
+    return sterna_fail(err, STERNA_ERROR_ARGUMENT,
+                       "I2_S byte order '%s' is unknown; choose x86, x86-rows4 or arm", name);
+}
+
+const char *sterna_i2s_order_name(sterna_i2s_order order)
+{
+    return i2s_orders[order];
 }

@@ -14,17 +14,16 @@ void sterna_decode_f32(const uint8_t *row, size_t cols, float *out)
     for (size_t i = 0; i < cols; i++) out[i] = sterna_bits_float(sterna_load_u32(row + 4 * i));
 }
 
-/* Shifts exponent and mantissa into place and corrects the bias; a subnormal half (exponent 0) is
- * made normal by counting 2^-14 into it and subtracting that again as a float. */
+/* Shifts exponent and mantissa into place and corrects the bias. Two cases need more, chosen by
+ * masks: exponent 31 (infinity, NaN) takes the bias twice; exponent 0 (zero, subnormal) is made
+ * normal by counting 2^-14 into it, which is subtracted again as a float. */
 static inline float f16_to_f32(uint16_t half)
 {
-    uint32_t rest = (uint32_t)(half & 0x7fffu) << 13, exponent = rest & 0x0f800000u;
-    uint32_t bits = rest + 0x38000000u;
-    uint32_t infinite = bits + 0x38000000u; /* exponent 255: infinity or NaN */
-    float small = sterna_bits_float(bits + 0x00800000u) - 0x1p-14f;
-    bits = exponent == 0x0f800000u ? infinite : bits;
-    bits = exponent == 0 ? sterna_float_bits(small) : bits;
-    return sterna_bits_float(bits | (uint32_t)(half & 0x8000u) << 16);
+    uint32_t rest = (uint32_t)(half & 0x7fffu) << 13, sign = (uint32_t)(half & 0x8000u) << 16;
+    uint32_t is_last = 0u - (rest >> 23 == 31), is_first = 0u - (rest >> 23 == 0);
+    uint32_t bits = rest + 0x38000000u + (is_last & 0x38000000u) + (is_first & 0x00800000u);
+    float value = sterna_bits_float(bits) - sterna_bits_float(is_first & 0x38800000u);
+    return sterna_bits_float(sterna_float_bits(value) | sign);
 }
 
 void sterna_decode_f16(const uint8_t *row, size_t cols, float *out)
@@ -144,12 +143,12 @@ static inline int8_t round_to_byte(float value)
 void sterna_encode_q8_0(const float *row, size_t cols, uint8_t *out)
 {
     for (; cols >= 32; cols -= 32, row += 32, out += 34) {
-        float largest = 0;
+        int32_t largest = 0; /* positive floats are ordered as their bits are */
         for (int i = 0; i < 32; i++) {
-            float size = row[i] < 0 ? -row[i] : row[i];
+            int32_t size = (int32_t)(sterna_float_bits(row[i]) & 0x7fffffffu);
             largest = size > largest ? size : largest;
         }
-        float d = largest / 127.0f, inverse = d != 0 ? 1.0f / d : 0;
+        float d = sterna_bits_float((uint32_t)largest) / 127.0f, inverse = d != 0 ? 1.0f / d : 0;
         sterna_store_u16(out, sterna_f32_to_f16(d));
         for (int i = 0; i < 32; i++) out[2 + i] = (uint8_t)round_to_byte(row[i] * inverse);
     }

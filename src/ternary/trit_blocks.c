@@ -176,6 +176,16 @@ static bool zero_threes(int8_t *trits, size_t cols)
     return false;
 }
 
+/* Blocks of four runs, the first run in the top bits. */
+static inline unsigned unpack_runs(const uint8_t *bytes, size_t cols, size_t width, int8_t *trits)
+{
+    unsigned threes = 0;
+    for (size_t at = 0; at < cols; at += 4 * width, bytes += width)
+        for (size_t f = 0; f < 4; f++)
+            threes |= unpack_run(bytes, width, 6 - 2 * (int)f, trits + at + f * width);
+    return threes;
+}
+
 bool sterna_unpack_i2s(const sterna_tensor *tensor, uint64_t row, int8_t *trits)
 {
     size_t cols = (size_t)tensor->dims[0];
@@ -186,12 +196,10 @@ bool sterna_unpack_i2s(const sterna_tensor *tensor, uint64_t row, int8_t *trits)
             return false;
         }
         threes = unpack_run(tensor->data + row / 4 * cols, cols, 6 - 2 * (int)(row % 4), trits);
-    } else { /* blocks of four runs, the first run in the top bits */
+    } else {
         const uint8_t *bytes = tensor->data + row * (cols / 4);
-        size_t width = tensor->order == STERNA_I2S_ARM ? 16 : 32;
-        for (size_t at = 0; at < cols; at += 4 * width, bytes += width)
-            for (size_t f = 0; f < 4; f++)
-                threes |= unpack_run(bytes, width, 6 - 2 * (int)f, trits + at + f * width);
+        threes = tensor->order == STERNA_I2S_ARM ? unpack_runs(bytes, cols, 16, trits)
+                                                 : unpack_runs(bytes, cols, 32, trits);
     }
     return threes == 0 || zero_threes(trits, cols);
 }

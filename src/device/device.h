@@ -39,8 +39,8 @@ typedef struct sterna_weight_options {
     /* for an embedding table whose rows are stored transformed: undo it after the look-up */
     sterna_hadamard inverse_hadamard;
     float row_scale; /* 0 = 1: every weight is multiplied by it */
-    /* for q and k of files that store adjacent-pair RoPE order: NULL, or the row order wanted,
-     * order[i] = row of the tensor */
+    /* for q and k of files that store adjacent-pair RoPE order: NULL, or the row order wanted
+     * [rows]: row i of the weight is row first_row + order[i] of the tensor */
     const uint32_t *row_order;
 } sterna_weight_options;
 

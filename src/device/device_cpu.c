@@ -1,0 +1,220 @@
+/* The CPU device: opening, memory, scratch and the small operations. Matrices are in
+ * device_cpu_weight.c and device_cpu_matmul.c, attention in device_cpu_attention.c. Threads live
+ * here and nowhere else; a kernel is one thread. */
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/memory.h"
+#include "device/device_cpu.h"
+
+enum { PARALLEL_FLOATS = 16384 }; /* below, waking the threads costs more than it saves */
+
+static void cpu_close(sterna_device *device)
+{
+    if (!device) return;
+    sterna_cpu *cpu = sterna_cpu_of(device);
+    sterna_cpu_scratch_free(&cpu->scratch);
+    sterna_free(cpu);
+}
+
+static void *cpu_alloc(sterna_device *device, size_t bytes)
+{
+    (void)device;
+    return sterna_alloc(bytes, 1);
+}
+
+static void cpu_release(sterna_device *device, void *memory)
+{
+    (void)device;
+    sterna_free(memory);
+}
+
+static void cpu_copy(sterna_device *device, void *to, const void *from, size_t bytes)
+{
+    (void)device;
+    if (bytes) memcpy(to, from, bytes);
+}
+
+void sterna_cpu_scratch_free(sterna_cpu_scratch *scratch)
+{
+    sterna_free(scratch->transformed);
+    sterna_free(scratch->x);
+    sterna_free(scratch->group_scales);
+    sterna_free(scratch->unit_sums);
+    sterna_free(scratch->x_scales);
+    sterna_free(scratch->x_sums);
+    sterna_free(scratch->attention);
+    *scratch = (sterna_cpu_scratch){0};
+}
+
+sterna_status sterna_cpu_reserve(sterna_device *device, size_t n, uint64_t max_cols,
+                                 uint64_t max_rows, uint32_t heads, uint32_t capacity,
+                                 sterna_error *err)
+{
+    sterna_cpu *cpu = sterna_cpu_of(device);
+    size_t cols = cpu->widest, width = (size_t)(max_rows > max_cols ? max_rows : max_cols);
+    if (max_cols > cols) cols = (size_t)max_cols;
+    if (width < cols) width = cols;
+    if (width > SIZE_MAX / 4096) return sterna_fail_memory(err, "the scratch of a forward pass");
+    cols = (cols + 127) / 128 * 128;
+    n = n ? n : 1;
+    heads = heads ? heads : 1;
+    sterna_cpu_scratch new = {.tokens = n, .cols = cols};
+    new.attention_floats = sterna_cpu_attention_floats(cpu->threads, cols, heads, capacity);
+    new.transformed = sterna_alloc(n, cols * sizeof(float));
+    new.x = sterna_alloc(n, cols);
+    new.group_scales = sterna_alloc(n, (cols / 128 + 1) * sizeof(float));
+    new.unit_sums = sterna_alloc(n, cols / 16 * sizeof(int32_t));
+    new.x_scales = sterna_alloc(n, cols / 16 * sizeof(float));
+    new.x_sums = sterna_alloc(n, cols / 16 * sizeof(int32_t));
+    new.attention = sterna_alloc(new.attention_floats, sizeof(float));
+    if (!new.transformed || !new.x || !new.group_scales || !new.unit_sums || !new.x_scales ||
+        !new.x_sums || !new.attention) {
+        sterna_cpu_scratch_free(&new);
+        return sterna_fail_memory(err, "the scratch of a forward pass");
+    }
+    sterna_cpu_scratch_free(&cpu->scratch);
+    cpu->scratch = new;
+    return STERNA_OK;
+}
+
+static void cpu_rmsnorm(sterna_device *device, const float *x, size_t rows, size_t dim,
+                        const float *gain, float eps, float *out)
+{
+    const sterna_cpu *cpu = sterna_cpu_of(device);
+#pragma omp parallel for num_threads(cpu->threads) if (rows * dim > PARALLEL_FLOATS)
+    for (size_t r = 0; r < rows; r++)
+        cpu->kernels.rmsnorm(x + r * dim, dim, gain, eps, out + r * dim);
+}
+
+static void cpu_rope_table(sterna_device *device, const sterna_batch_place *places, size_t n,
+                           const float *frequencies, size_t pairs, float scale, float *table)
+{
+    const sterna_cpu *cpu = sterna_cpu_of(device);
+#pragma omp parallel for num_threads(cpu->threads) if (n * pairs > 1024)
+    for (size_t t = 0; t < n; t++)
+        for (size_t i = 0; i < pairs; i++) {
+            float angle = (float)places[t].position * frequencies[i];
+            table[(t * pairs + i) * 2] = scale * cosf(angle);
+            table[(t * pairs + i) * 2 + 1] = scale * sinf(angle);
+        }
+}
+
+static void rope_token(float *x, size_t heads, size_t head_dim, const float *table, size_t pairs,
+                       sterna_rope_style style)
+{
+    size_t step = style == STERNA_ROPE_PAIRS ? 2 : 1, apart = step == 2 ? 1 : pairs;
+    for (size_t h = 0; h < heads; h++, x += head_dim)
+        for (size_t i = 0; i < pairs; i++) {
+            float *a = x + i * step, *b = a + apart, c = table[2 * i], s = table[2 * i + 1];
+            float first = *a * c - *b * s, second = *b * c + *a * s;
+            *a = first;
+            *b = second;
+        }
+}
+
+static void cpu_rope(sterna_device *device, float *x, size_t n, size_t heads, size_t head_dim,
+                     const float *table, size_t pairs, sterna_rope_style style)
+{
+    const sterna_cpu *cpu = sterna_cpu_of(device);
+#pragma omp parallel for num_threads(cpu->threads) if (n * heads * head_dim > PARALLEL_FLOATS)
+    for (size_t t = 0; t < n; t++)
+        rope_token(x + t * heads * head_dim, heads, head_dim, table + t * pairs * 2, pairs, style);
+}
+
+/* The part of `count` that this thread of a parallel region takes, in whole cache lines. */
+static size_t my_share(size_t count, size_t *begin)
+{
+    size_t threads = (size_t)omp_get_num_threads(), me = (size_t)omp_get_thread_num();
+    size_t lines = (count + 15) / 16, share = (lines + threads - 1) / threads * 16;
+    *begin = me * share < count ? me * share : count;
+    return count - *begin < share ? count - *begin : share;
+}
+
+static void cpu_add(sterna_device *device, float *y, const float *x, size_t count)
+{
+    const sterna_cpu *cpu = sterna_cpu_of(device);
+#pragma omp parallel num_threads(cpu->threads) if (count > PARALLEL_FLOATS)
+    {
+        size_t begin, n = my_share(count, &begin);
+        for (size_t i = begin; i < begin + n; i++) y[i] += x[i];
+    }
+}
+
+static void gate_part(const sterna_cpu *cpu, sterna_gate kind, const float *gate, const float *up,
+                      float *out, size_t n)
+{
+    switch (kind) {
+    case STERNA_GATE_SILU: cpu->kernels.gate_silu(gate, up, out, n); break;
+    case STERNA_GATE_GELU_TANH: cpu->kernels.gate_gelu_tanh(gate, up, out, n); break;
+    case STERNA_GATE_GELU:
+        for (size_t i = 0; i < n; i++)
+            out[i] = 0.5f * gate[i] * (1.0f + erff(gate[i] * 0.707106781f)) * up[i];
+        break;
+    case STERNA_GATE_RELU2:
+        for (size_t i = 0; i < n; i++) {
+            float positive = gate[i] > 0 ? gate[i] : 0;
+            out[i] = positive * positive * up[i];
+        }
+        break;
+    }
+}
+
+static void cpu_gate(sterna_device *device, sterna_gate kind, const float *gate, const float *up,
+                     float *out, size_t count)
+{
+    const sterna_cpu *cpu = sterna_cpu_of(device);
+#pragma omp parallel num_threads(cpu->threads) if (count > PARALLEL_FLOATS)
+    {
+        size_t begin, n = my_share(count, &begin);
+        gate_part(cpu, kind, gate + begin, up + begin, out + begin, n);
+    }
+}
+
+static void cpu_soft_cap(sterna_device *device, float *x, size_t count, float cap)
+{
+    const sterna_cpu *cpu = sterna_cpu_of(device);
+#pragma omp parallel num_threads(cpu->threads) if (count > PARALLEL_FLOATS)
+    {
+        size_t begin, n = my_share(count, &begin);
+        cpu->kernels.soft_cap(x + begin, n, cap);
+    }
+}
+
+sterna_status sterna_device_cpu_open(const sterna_cpu_options *options, sterna_device **out,
+                                     sterna_error *err)
+{
+    sterna_cpu *cpu = sterna_calloc(1, sizeof *cpu);
+    if (!cpu) return sterna_fail_memory(err, "the CPU device");
+    cpu->threads = options && options->threads > 0 ? options->threads : sterna_cpu_count();
+    sterna_kernels_select(options ? options->features : sterna_cpu_features(), &cpu->kernels);
+    cpu->device = (sterna_device){
+        .name = "cpu",
+        .state = cpu,
+        .close = cpu_close,
+        .alloc = cpu_alloc,
+        .release = cpu_release,
+        .upload = cpu_copy,
+        .download = cpu_copy,
+        .reserve = sterna_cpu_reserve,
+        .weight_load = sterna_cpu_weight_load,
+        .weight_free = sterna_cpu_weight_free,
+        .weight_info = sterna_cpu_weight_info,
+        .embed = sterna_cpu_embed,
+        .matmul = sterna_cpu_matmul,
+        .rmsnorm = cpu_rmsnorm,
+        .rope_table = cpu_rope_table,
+        .rope = cpu_rope,
+        .add = cpu_add,
+        .gate = cpu_gate,
+        .soft_cap = cpu_soft_cap,
+        .kv_new = sterna_cpu_kv_new,
+        .kv_free = sterna_cpu_kv_free,
+        .kv_store = sterna_cpu_kv_store,
+        .attention = sterna_cpu_attention,
+    };
+    *out = &cpu->device;
+    return STERNA_OK;
+}

@@ -1,0 +1,91 @@
+/* Inside of the CPU device: its state and packed matrices. Only device_cpu*.c includes it. */
+#ifndef STERNA_DEVICE_DEVICE_CPU_H
+#define STERNA_DEVICE_DEVICE_CPU_H
+
+#include "device/device.h"
+#include "kernels/kernels.h"
+
+typedef enum sterna_cpu_layout {
+    STERNA_LAYOUT_TERN2,
+    STERNA_LAYOUT_INT4,
+    STERNA_LAYOUT_INT8,
+    STERNA_LAYOUT_F32,
+    STERNA_LAYOUT_F16,
+    STERNA_LAYOUT_BF16,
+} sterna_cpu_layout;
+
+struct sterna_weight {
+    sterna_cpu_layout layout;
+    sterna_activation_mode activation; /* never AUTO */
+    size_t rows, cols, padded;         /* padded: columns that lines cover */
+    size_t panels, panel_bytes;
+    size_t group, groups; /* columns per weight scale; group 0 = the row (no scales) */
+    int32_t zero;
+    /* how a matmul walks it (kernels.h); unused by float layouts */
+    size_t segment, segments, segments_per_scale;
+
+    uint8_t *codes;                    /* [panels][panel_bytes] */
+    uint16_t *scales, *mins;           /* [panels][groups][16] or NULL */
+    float *factors;                    /* [panels][16] */
+    sterna_hadamard hadamard, inverse; /* signs are our own copies */
+    uint64_t bytes;
+    char layout_name[48], kernel_name[32];
+};
+
+/* Scratch of the token loop: made by reserve, grown nowhere else. */
+typedef struct sterna_cpu_scratch {
+    size_t tokens, cols; /* what a matmul may use of them; larger batches go in pieces */
+    float *transformed;  /* [tokens][cols] after a Hadamard transform */
+    int8_t *x;           /* [tokens][cols] */
+    float *group_scales; /* [tokens][cols / 128 + 1] */
+    int32_t *unit_sums;  /* [tokens][cols / 16] */
+    float *x_scales;     /* [tokens][segments <= cols / 16] */
+    int32_t *x_sums;
+
+    float *attention; /* [attention_floats] */
+    size_t attention_floats;
+} sterna_cpu_scratch;
+
+typedef struct sterna_cpu {
+    sterna_device device;
+    sterna_kernels kernels;
+    int threads;
+    size_t widest; /* padded columns of the widest weight loaded */
+    sterna_cpu_scratch scratch;
+} sterna_cpu;
+
+static inline sterna_cpu *sterna_cpu_of(sterna_device *device)
+{
+    return device->state;
+}
+
+sterna_status sterna_cpu_reserve(sterna_device *device, size_t n, uint64_t max_cols,
+                                 uint64_t max_rows, uint32_t heads, uint32_t capacity,
+                                 sterna_error *err);
+void sterna_cpu_scratch_free(sterna_cpu_scratch *scratch);
+
+/* device_cpu_weight.c */
+sterna_status sterna_cpu_weight_load(sterna_device *device, const sterna_tensor *tensor,
+                                     const sterna_weight_options *options, sterna_weight **out,
+                                     sterna_error *err);
+void sterna_cpu_weight_free(sterna_device *device, sterna_weight *weight);
+void sterna_cpu_weight_info(const sterna_weight *weight, sterna_weight_info *info);
+void sterna_cpu_embed(sterna_device *device, const sterna_weight *table, const int32_t *ids,
+                      size_t n, float scale, float *x);
+
+/* device_cpu_matmul.c */
+void sterna_cpu_matmul(sterna_device *device, const float *x, size_t n,
+                       const sterna_product *products, size_t count);
+
+/* device_cpu_attention.c */
+sterna_status sterna_cpu_kv_new(sterna_device *device, sterna_kv_type type, uint32_t layers,
+                                uint32_t kv_heads, uint32_t head_dim, uint32_t capacity,
+                                sterna_kv **out, sterna_error *err);
+void sterna_cpu_kv_free(sterna_device *device, sterna_kv *kv);
+void sterna_cpu_kv_store(sterna_device *device, const sterna_batch_place *places, size_t n,
+                         uint32_t layer, const float *k, const float *v);
+/* Floats of scratch that attention may use; `width` >= heads * head_dim. */
+size_t sterna_cpu_attention_floats(int threads, size_t width, size_t heads, size_t capacity);
+void sterna_cpu_attention(sterna_device *device, const sterna_attention *args);
+
+#endif

@@ -1,0 +1,327 @@
+/* Keys, values and attention of the CPU device.
+ *
+ * The keys of a query are taken in chunks of 512 that start at multiples of 512; every chunk has
+ * its own online softmax and the chunks are merged in order. Where there are few queries the chunks
+ * are dealt to the threads, otherwise tiles of queries are: the result is the same to the bit, and
+ * so it is for a prompt in one call or token by token.
+ */
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "device/device_cpu.h"
+#include "kernels/ref/math_ref.h"
+
+enum {
+    CHUNK = 512,
+    TILE_ROWS = 64, /* rows of queries (tokens x heads that share keys) of a tile */
+    SPLIT_TOKENS = 4,
+};
+
+static size_t row_bytes(sterna_kv_type type, size_t dim)
+{
+    if (type == STERNA_KV_F32) return 4 * dim;
+    if (type == STERNA_KV_F16) return 2 * dim;
+    return ((dim + 1) & ~(size_t)1) + 2 * ((dim + STERNA_Q8_GROUP - 1) / STERNA_Q8_GROUP);
+}
+
+sterna_status sterna_cpu_kv_new(sterna_device *device, sterna_kv_type type, uint32_t layers,
+                                uint32_t kv_heads, uint32_t head_dim, uint32_t capacity,
+                                sterna_kv **out, sterna_error *err)
+{
+    (void)device;
+    /* The pointers and the cache are one block each; pages of the cache that no key has reached
+     * take no memory. */
+    size_t layer, total;
+    sterna_kv *kv = sterna_calloc(1, sizeof *kv);
+    if (!kv || !sterna_mul_size((size_t)kv_heads * capacity, row_bytes(type, head_dim), &layer) ||
+        layer > SIZE_MAX - 63 ||
+        !sterna_mul_size(2 * (size_t)layers, (layer + 63) & ~(size_t)63, &total)) {
+        sterna_free(kv);
+        return sterna_fail_memory(err, "the key and value cache");
+    }
+    layer = (layer + 63) & ~(size_t)63;
+    *kv = (sterna_kv){type, layers, kv_heads, head_dim, capacity, NULL, NULL};
+    uint8_t *memory = sterna_alloc(total, 1);
+    kv->k = sterna_calloc(2 * (size_t)layers, sizeof *kv->k);
+    if (!memory || !kv->k) {
+        sterna_free(memory);
+        sterna_free(kv->k);
+        sterna_free(kv);
+        return sterna_fail(err, STERNA_ERROR_MEMORY,
+                           "no memory for a key and value cache of %zu MB (%u tokens); choose a "
+                           "shorter context or --kv q8",
+                           total >> 20, capacity);
+    }
+    kv->v = kv->k + layers;
+    kv->k[0] = memory;
+    for (size_t i = 0; i < 2 * (size_t)layers; i++) kv->k[i] = memory + i * layer;
+    *out = kv;
+    return STERNA_OK;
+}
+
+void sterna_cpu_kv_free(sterna_device *device, sterna_kv *kv)
+{
+    (void)device;
+    if (!kv) return;
+    sterna_free(kv->k[0]);
+    sterna_free(kv->k);
+    sterna_free(kv);
+}
+
+void sterna_cpu_kv_store(sterna_device *device, const sterna_batch_place *places, size_t n,
+                         uint32_t layer, const float *k, const float *v)
+{
+    const sterna_cpu *cpu = sterna_cpu_of(device);
+    size_t heads = places[0].kv->kv_heads, dim = places[0].kv->head_dim;
+#pragma omp parallel for num_threads(cpu->threads) if (n * heads * dim > 16384)
+    for (size_t t = 0; t < n; t++) {
+        const sterna_kv *kv = places[t].kv;
+        size_t bytes = row_bytes(kv->type, dim);
+        for (size_t h = 0; h < heads; h++) {
+            size_t at = (h * kv->capacity + places[t].position) * bytes;
+            const float *key = k + (t * heads + h) * dim, *value = v + (t * heads + h) * dim;
+            uint8_t *to_key = (uint8_t *)kv->k[layer] + at,
+                    *to_value = (uint8_t *)kv->v[layer] + at;
+            if (kv->type == STERNA_KV_F32) {
+                memcpy(to_key, key, bytes);
+                memcpy(to_value, value, bytes);
+                continue;
+            }
+            sterna_kv_encode_fn *encode =
+                kv->type == STERNA_KV_F16 ? cpu->kernels.kv_encode_f16 : cpu->kernels.kv_encode_q8;
+            encode(key, dim, to_key);
+            encode(value, dim, to_value);
+        }
+    }
+}
+
+/* An online softmax of some rows. */
+typedef struct state {
+    float *max, *sum, *acc; /* [rows], [rows], [rows][dim] */
+} state;
+
+/* Queries t..t+tokens-1 of one sequence, all heads that share kv head `group`. */
+typedef struct queries {
+    const sterna_attention *args;
+    size_t t, tokens, group, rows;
+    uint32_t *first, *last; /* [rows] */
+    float *q;               /* [rows][dim] */
+} queries;
+
+static size_t shared_heads(const sterna_attention *args)
+{
+    return args->heads / args->kv_heads;
+}
+
+static void gather(queries *tile)
+{
+    const sterna_attention *args = tile->args;
+    size_t shared = shared_heads(args), dim = args->head_dim;
+    tile->rows = tile->tokens * shared;
+    for (size_t i = 0; i < tile->tokens; i++) {
+        uint32_t last = args->places[tile->t + i].position + 1;
+        uint32_t first = args->window && last > args->window ? last - args->window : 0;
+        for (size_t h = 0; h < shared; h++) {
+            tile->first[i * shared + h] = first;
+            tile->last[i * shared + h] = last;
+        }
+        memcpy(tile->q + i * shared * dim,
+               args->q + ((tile->t + i) * args->heads + tile->group * shared) * dim,
+               shared * dim * sizeof(float));
+    }
+}
+
+/* Chunk c of the keys for all rows of a tile, from a fresh state. */
+static void attend_chunk(const sterna_cpu *cpu, const queries *tile, size_t c, state *out)
+{
+    const sterna_attention *args = tile->args;
+    const sterna_kv *kv = args->places[tile->t].kv;
+    size_t bytes = row_bytes(kv->type, args->head_dim);
+    size_t base = tile->group * kv->capacity * bytes, end = (c + 1) * CHUNK;
+    if (end > tile->last[tile->rows - 1]) end = tile->last[tile->rows - 1];
+    for (size_t r = 0; r < tile->rows; r++) out->max[r] = -INFINITY;
+    memset(out->sum, 0, tile->rows * sizeof(float));
+    memset(out->acc, 0, tile->rows * args->head_dim * sizeof(float));
+    sterna_attention_tile call = {.q = tile->q,
+                                  .first = tile->first,
+                                  .last = tile->last,
+                                  .rows = tile->rows,
+                                  .k = (const uint8_t *)kv->k[args->layer] + base,
+                                  .v = (const uint8_t *)kv->v[args->layer] + base,
+                                  .kv_stride = bytes,
+                                  .head_dim = args->head_dim,
+                                  .begin = c * CHUNK,
+                                  .end = end,
+                                  .scale = args->scale,
+                                  .soft_cap = args->soft_cap,
+                                  .max = out->max,
+                                  .sum = out->sum,
+                                  .acc = out->acc};
+    sterna_attention_fn *kernel = kv->type == STERNA_KV_F16   ? cpu->kernels.attention_f16
+                                  : kv->type == STERNA_KV_F32 ? cpu->kernels.attention_f32
+                                                              : cpu->kernels.attention_q8;
+    kernel(&call);
+}
+
+/* Adds a chunk to what was merged before, row by row. */
+static void merge(size_t rows, size_t dim, const state *part, state *total)
+{
+    for (size_t r = 0; r < rows; r++) {
+        float *to = total->acc + r * dim;
+        const float *from = part->acc + r * dim;
+        if (part->sum[r] == 0) continue; /* saw nothing */
+        if (total->sum[r] == 0) {
+            total->max[r] = part->max[r];
+            total->sum[r] = part->sum[r];
+            memcpy(to, from, dim * sizeof(float));
+            continue;
+        }
+        float max = part->max[r] > total->max[r] ? part->max[r] : total->max[r];
+        float old = sterna_exp(total->max[r] - max), new = sterna_exp(part->max[r] - max);
+        total->max[r] = max;
+        total->sum[r] = total->sum[r] * old + part->sum[r] * new;
+        for (size_t i = 0; i < dim; i++) to[i] = to[i] * old + from[i] * new;
+    }
+}
+
+static void finish(const queries *tile, const state *total)
+{
+    const sterna_attention *args = tile->args;
+    size_t shared = shared_heads(args), dim = args->head_dim;
+    for (size_t r = 0; r < tile->rows; r++) {
+        size_t token = tile->t + r / shared, head = tile->group * shared + r % shared;
+        float *out = args->out + (token * args->heads + head) * dim, inverse = 1.0f / total->sum[r];
+        for (size_t i = 0; i < dim; i++) out[i] = total->acc[r * dim + i] * inverse;
+    }
+}
+
+/* Scratch of one thread: a tile's rows, the chunk's state and the merged one. */
+static size_t local_floats(size_t rows, size_t dim)
+{
+    return rows * (3 * dim + 6);
+}
+
+static state state_at(float *memory, size_t rows)
+{
+    return (state){memory, memory + rows, memory + 2 * rows};
+}
+
+static void carve(float *memory, size_t rows, size_t dim, queries *tile, state *part, state *total)
+{
+    tile->first = (uint32_t *)(void *)memory;
+    tile->last = tile->first + rows;
+    tile->q = memory + 2 * rows;
+    *part = state_at(tile->q + rows * dim, rows);
+    *total = state_at(part->acc + rows * dim, rows);
+}
+
+/* A tile, chunk after chunk. */
+static void whole_tile(const sterna_cpu *cpu, queries *tile, state *part, state *total)
+{
+    size_t dim = tile->args->head_dim;
+    gather(tile);
+    memset(total->sum, 0, tile->rows * sizeof(float));
+    size_t end = tile->last[tile->rows - 1];
+    for (size_t c = tile->first[0] / CHUNK; c * CHUNK < end; c++) {
+        attend_chunk(cpu, tile, c, part);
+        merge(tile->rows, dim, part, total);
+    }
+    finish(tile, total);
+}
+
+/* Few queries: every chunk of every (token, kv head) is a task; then each pair merges its chunks.
+ */
+static void split(const sterna_cpu *cpu, const sterna_attention *args, size_t chunks, size_t local)
+{
+    const sterna_cpu_scratch *scratch = &cpu->scratch;
+    size_t shared = shared_heads(args), dim = args->head_dim, pairs = args->n * args->kv_heads;
+    size_t part_floats = shared * (dim + 2);
+    float *parts = scratch->attention + (size_t)cpu->threads * local;
+#pragma omp parallel num_threads(cpu->threads)
+    {
+        float *memory = scratch->attention + (size_t)omp_get_thread_num() * local;
+        queries tile = {.args = args, .tokens = 1};
+        state part, total;
+        carve(memory, shared, dim, &tile, &part, &total);
+#pragma omp for schedule(dynamic, 1)
+        for (size_t task = 0; task < pairs * chunks; task++) {
+            size_t pair = task / chunks, c = task % chunks;
+            tile.t = pair / args->kv_heads;
+            tile.group = pair % args->kv_heads;
+            gather(&tile);
+            if (c * CHUNK >= tile.last[0] || (c + 1) * CHUNK <= tile.first[0]) continue;
+            state out = state_at(parts + task * part_floats, shared);
+            attend_chunk(cpu, &tile, c, &out);
+        }
+#pragma omp for schedule(static)
+        for (size_t pair = 0; pair < pairs; pair++) {
+            tile.t = pair / args->kv_heads;
+            tile.group = pair % args->kv_heads;
+            gather(&tile);
+            memset(total.sum, 0, shared * sizeof(float));
+            for (size_t c = tile.first[0] / CHUNK; c * CHUNK < tile.last[0]; c++) {
+                state from = state_at(parts + (pair * chunks + c) * part_floats, shared);
+                merge(shared, dim, &from, &total);
+            }
+            finish(&tile, &total);
+        }
+    }
+}
+
+/* Tokens from t on that share a cache, at most `most`. */
+static size_t same_cache(const sterna_attention *args, size_t t, size_t most)
+{
+    size_t count = 1;
+    while (count < most && t + count < args->n && args->places[t + count].kv == args->places[t].kv)
+        count++;
+    return count;
+}
+
+void sterna_cpu_attention(sterna_device *device, const sterna_attention *args)
+{
+    const sterna_cpu *cpu = sterna_cpu_of(device);
+    const sterna_cpu_scratch *scratch = &cpu->scratch;
+    size_t shared = shared_heads(args), dim = args->head_dim, keys = 0;
+    for (size_t t = 0; t < args->n; t++)
+        if (args->places[t].position + 1 > keys) keys = args->places[t].position + 1;
+    size_t chunks = (keys + CHUNK - 1) / CHUNK;
+    size_t local = local_floats(shared, dim);
+    if (args->n <= SPLIT_TOKENS && chunks > 1 &&
+        (size_t)cpu->threads * local + args->n * args->heads * chunks * (dim + 2) <=
+            scratch->attention_floats) {
+        split(cpu, args, chunks, local);
+        return;
+    }
+    size_t most = shared < TILE_ROWS ? TILE_ROWS / shared : 1;
+    size_t even = args->n * args->kv_heads / (size_t)(cpu->threads * 2);
+    if (most > even) most = even ? even : 1; /* a tile for every thread at least */
+    local = local_floats(most * shared, dim);
+    size_t blocks = (args->n + most - 1) / most;
+#pragma omp parallel num_threads(cpu->threads) if (args->n * keys * args->heads * dim > 65536)
+    {
+        float *memory = scratch->attention + (size_t)omp_get_thread_num() * local;
+        queries tile = {.args = args};
+        state part, total;
+        carve(memory, most * shared, dim, &tile, &part, &total);
+#pragma omp for schedule(dynamic, 1)
+        for (size_t task = 0; task < blocks * args->kv_heads; task++) {
+            size_t begin = task / args->kv_heads * most;
+            size_t end = begin + most < args->n ? begin + most : args->n;
+            tile.group = task % args->kv_heads;
+            for (tile.t = begin; tile.t < end; tile.t += tile.tokens) {
+                tile.tokens = same_cache(args, tile.t, end - tile.t);
+                whole_tile(cpu, &tile, &part, &total);
+            }
+        }
+    }
+}
+
+/* How many floats of scratch the above may use. */
+size_t sterna_cpu_attention_floats(int threads, size_t width, size_t heads, size_t capacity)
+{
+    size_t dim = (width + heads - 1) / heads, rows = heads > TILE_ROWS ? heads : TILE_ROWS;
+    size_t chunks = capacity / CHUNK + 1;
+    return (size_t)threads * local_floats(rows, dim) + SPLIT_TOKENS * heads * chunks * (dim + 2);
+}

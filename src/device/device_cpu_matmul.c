@@ -1,0 +1,263 @@
+/* Matmuls of the CPU device: activations are quantised once per distinct input kind, then panels of
+ * all products that share it are dealt to the threads.
+ *
+ * Every output is computed by one thread from one panel, so results depend neither on the number of
+ * threads nor on how many tokens or products are in a call.
+ */
+#include <omp.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "device/device_cpu.h"
+
+enum {
+    STREAMS = 4,       /* far-apart panels a decode kernel walks at once */
+    DECODE = 8,        /* up to this many tokens a call is bound by memory */
+    TOKEN_BLOCK = 128, /* tokens whose activations stay in the second-level cache */
+    TAIL_TOKENS = 16,
+};
+
+/* Products that read the same prepared activations. */
+typedef struct run {
+    sterna_cpu *cpu;
+    const sterna_product *products;
+    size_t count, panels; /* panels of all products together */
+    const sterna_weight *kind;
+    size_t n, cols;
+    const float *x; /* the input, transformed where the weights say so */
+    size_t x_stride;
+} run;
+
+static bool same_input(const sterna_weight *a, const sterna_weight *b)
+{
+    if (a->hadamard.block != b->hadamard.block || a->activation != b->activation) return false;
+    if (!a->hadamard.block || a->hadamard.signs == b->hadamard.signs) return true;
+    return a->hadamard.signs && b->hadamard.signs &&
+           memcmp(a->hadamard.signs, b->hadamard.signs, a->cols * sizeof(float)) == 0;
+}
+
+static bool same_walk(const sterna_weight *a, const sterna_weight *b)
+{
+    return same_input(a, b) && (a->activation == STERNA_ACT_FLOAT || a->segment == b->segment);
+}
+
+/* Token t: transform, quantise. */
+static void prepare_token(const run *r, const float *x, size_t t)
+{
+    const sterna_kernels *kernels = &r->cpu->kernels;
+    sterna_cpu_scratch *scratch = &r->cpu->scratch;
+    const sterna_hadamard *hadamard = &r->kind->hadamard;
+    size_t cols = r->cols, padded = (cols + 15) & ~(size_t)15;
+    if (hadamard->block) {
+        float *out = scratch->transformed + t * cols;
+        for (size_t i = 0; i < cols; i += hadamard->block)
+            kernels->hadamard(x + i, hadamard->signs ? hadamard->signs + i : NULL, out + i,
+                              hadamard->block);
+        x = out;
+    }
+    if (r->kind->activation == STERNA_ACT_FLOAT) return;
+    int8_t *q = scratch->x + t * padded;
+    int32_t *sums = scratch->unit_sums + t * (padded / 16);
+    float *scales = scratch->group_scales + t * (cols / 128 + 1);
+    if (r->kind->activation == STERNA_ACT_INT8_TOKEN) {
+        scales[0] = kernels->quantize(x, cols, 1e-5f, q, sums);
+        return;
+    }
+    for (size_t i = 0; i < cols; i += 128)
+        scales[i / 128] =
+            kernels->quantize(x + i, cols - i < 128 ? cols - i : 128, 0, q + i, sums + i / 16);
+}
+
+/* Token t: scales and sums per segment of this run's weights. */
+static void expand_token(const run *r, size_t t)
+{
+    sterna_cpu_scratch *scratch = &r->cpu->scratch;
+    const sterna_weight *kind = r->kind;
+    size_t units = kind->padded / 16, units_per = kind->segment / 16;
+    const int32_t *sums = scratch->unit_sums + t * units;
+    const float *scales = scratch->group_scales + t * (r->cols / 128 + 1);
+    bool token = kind->activation == STERNA_ACT_INT8_TOKEN;
+    for (size_t s = 0; s < kind->segments; s++) {
+        size_t end = (s + 1) * units_per < units ? (s + 1) * units_per : units;
+        int32_t sum = 0;
+        for (size_t u = s * units_per; u < end; u++) sum += sums[u];
+        scratch->x_sums[t * kind->segments + s] = sum;
+        scratch->x_scales[t * kind->segments + s] = scales[token ? 0 : s * kind->segment / 128];
+    }
+}
+
+/* `panels` panels of one product, `step` panels apart from the first one, for tokens t..t+n-1; rows
+ * of 16 floats at y. */
+static void call_kernel(const run *r, const sterna_weight *w, size_t first, size_t panels,
+                        size_t step, size_t t, size_t n, float *y, size_t y_stride)
+{
+    const sterna_kernels *kernels = &r->cpu->kernels;
+    const sterna_cpu_scratch *scratch = &r->cpu->scratch;
+    if (w->activation == STERNA_ACT_FLOAT) {
+        sterna_float_tile tile = {.panels = panels,
+                                  .weights = w->codes + first * w->panel_bytes,
+                                  .factors = w->factors + first * STERNA_PANEL,
+                                  .weights_step = step * w->panel_bytes,
+                                  .row_step = step * STERNA_PANEL,
+                                  .cols = w->cols,
+                                  .n = n,
+                                  .x = r->x + t * r->x_stride,
+                                  .x_stride = r->x_stride,
+                                  .y = y,
+                                  .y_stride = y_stride};
+        sterna_matmul_float_fn *kernel = w->layout == STERNA_LAYOUT_F32   ? kernels->matmul_f32
+                                         : w->layout == STERNA_LAYOUT_F16 ? kernels->matmul_f16
+                                                                          : kernels->matmul_bf16;
+        kernel(&tile);
+        return;
+    }
+    size_t scales = w->groups * STERNA_PANEL;
+    sterna_int_tile tile = {.panels = panels,
+                            .codes = w->codes + first * w->panel_bytes,
+                            .scales = w->scales ? w->scales + first * scales : NULL,
+                            .mins = w->mins ? w->mins + first * scales : NULL,
+                            .factors = w->factors + first * STERNA_PANEL,
+                            .codes_step = step * w->panel_bytes,
+                            .scales_step = step * scales,
+                            .row_step = step * STERNA_PANEL,
+                            .cols = w->padded,
+                            .segment = w->segment,
+                            .segments = w->segments,
+                            .segments_per_scale = w->segments_per_scale,
+                            .zero = w->zero,
+                            .n = n,
+                            .x = scratch->x + t * w->padded,
+                            .x_stride = w->padded,
+                            .x_scales = scratch->x_scales + t * w->segments,
+                            .x_sums = scratch->x_sums + t * w->segments,
+                            .y = y,
+                            .y_stride = y_stride};
+    sterna_matmul_int_fn *kernel = w->layout == STERNA_LAYOUT_TERN2  ? kernels->matmul_tern2
+                                   : w->layout == STERNA_LAYOUT_INT4 ? kernels->matmul_int4
+                                                                     : kernels->matmul_int8;
+    kernel(&tile);
+}
+
+/* The last panel of a matrix whose rows are no multiple of 16, through a buffer. */
+static void partial_panel(const run *r, const sterna_product *product, size_t panel)
+{
+    const sterna_weight *w = product->weight;
+    size_t rows = w->rows - panel * STERNA_PANEL;
+    size_t y_stride = product->y_stride ? product->y_stride : w->rows;
+    float buffer[TAIL_TOKENS * STERNA_PANEL];
+    for (size_t t = 0; t < r->n; t += TAIL_TOKENS) {
+        size_t n = r->n - t < TAIL_TOKENS ? r->n - t : TAIL_TOKENS;
+        call_kernel(r, w, panel, 1, 1, t, n, buffer, STERNA_PANEL);
+        for (size_t i = 0; i < n; i++)
+            memcpy(product->y + (t + i) * y_stride + panel * STERNA_PANEL,
+                   buffer + i * STERNA_PANEL, rows * sizeof(float));
+    }
+}
+
+/* Panels begin..end-1 of one product. */
+static void run_panels(const run *r, const sterna_product *product, size_t begin, size_t end)
+{
+    const sterna_weight *w = product->weight;
+    size_t y_stride = product->y_stride ? product->y_stride : w->rows;
+    size_t whole = w->rows / STERNA_PANEL, full = end < whole ? end : whole;
+    if (begin < full) {
+        size_t count = full - begin, block = r->n > DECODE ? TOKEN_BLOCK : DECODE;
+        size_t streams = count < STREAMS ? 1 : STREAMS, step = count / streams;
+        for (size_t t = 0; t < r->n; t += block) {
+            size_t n = r->n - t < block ? r->n - t : block;
+            for (size_t i = 0; i < step; i++)
+                call_kernel(r, w, begin + i, streams, step, t, n,
+                            product->y + t * y_stride + (begin + i) * STERNA_PANEL, y_stride);
+            for (size_t i = begin + streams * step; i < full; i++)
+                call_kernel(r, w, i, 1, 1, t, n, product->y + t * y_stride + i * STERNA_PANEL,
+                            y_stride);
+        }
+    }
+    if (end > whole) partial_panel(r, product, whole);
+    if (!product->bias) return;
+    size_t first = begin * STERNA_PANEL, last = end * STERNA_PANEL;
+    if (last > w->rows) last = w->rows;
+    for (size_t t = 0; t < r->n; t++)
+        for (size_t i = first; i < last; i++) product->y[t * y_stride + i] += product->bias[i];
+}
+
+/* Global panels begin..end-1, counted through all products. */
+static void run_range(const run *r, size_t begin, size_t end)
+{
+    size_t start = 0;
+    for (size_t i = 0; i < r->count && start < end; i++) {
+        size_t panels = r->products[i].weight->panels, stop = start + panels;
+        size_t from = begin > start ? begin : start, to = end < stop ? end : stop;
+        if (from < to) run_panels(r, &r->products[i], from - start, to - start);
+        start = stop;
+    }
+}
+
+static void run_products(run *r, const float *x, bool prepare)
+{
+    int threads = r->cpu->threads;
+    bool is_float = r->kind->activation == STERNA_ACT_FLOAT;
+    /* A few chunks a thread even out cores of different speed; each is a multiple of the streams.
+     */
+    size_t chunk = r->panels / (size_t)(threads * 8) / STREAMS * STREAMS;
+    if (chunk < STREAMS) chunk = STREAMS;
+    if (r->n > DECODE) chunk = STREAMS;
+    atomic_size_t next = 0;
+    if (r->n == 1) {
+        if (prepare) prepare_token(r, x, 0);
+        if (!is_float) expand_token(r, 0);
+    }
+#pragma omp parallel num_threads(threads) if (r->panels > STREAMS)
+    {
+        if (r->n > 1) {
+#pragma omp for schedule(static)
+            for (size_t t = 0; t < r->n; t++) {
+                if (prepare) prepare_token(r, x + t * r->cols, t);
+                if (!is_float) expand_token(r, t);
+            }
+        }
+        for (;;) {
+            size_t begin = atomic_fetch_add_explicit(&next, chunk, memory_order_relaxed);
+            if (begin >= r->panels) break;
+            run_range(r, begin, begin + chunk < r->panels ? begin + chunk : r->panels);
+        }
+    }
+}
+
+/* All products for one block of tokens. */
+static void matmul_block(sterna_cpu *cpu, const float *x, size_t n, const sterna_product *products,
+                         size_t count)
+{
+    const sterna_weight *prepared = NULL;
+    for (size_t i = 0, j; i < count; i = j) {
+        const sterna_weight *kind = products[i].weight;
+        run r = {.cpu = cpu, .products = products + i, .kind = kind, .n = n, .cols = kind->cols};
+        for (j = i; j < count && same_walk(kind, products[j].weight); j++)
+            r.panels += products[j].weight->panels;
+        r.count = j - i;
+        r.x = kind->hadamard.block ? cpu->scratch.transformed : x;
+        r.x_stride = kind->cols;
+        run_products(&r, x, !prepared || !same_input(prepared, kind));
+        prepared = kind;
+    }
+}
+
+void sterna_cpu_matmul(sterna_device *device, const float *x, size_t n,
+                       const sterna_product *products, size_t count)
+{
+    enum { MAX_PRODUCTS = 8 };
+    sterna_cpu *cpu = sterna_cpu_of(device);
+    size_t block = cpu->scratch.tokens;
+    if (count == 0 || block == 0) return;
+    for (size_t first = 0; first < count; first += MAX_PRODUCTS) {
+        size_t some = count - first < MAX_PRODUCTS ? count - first : MAX_PRODUCTS;
+        for (size_t t = 0; t < n; t += block) {
+            sterna_product part[MAX_PRODUCTS];
+            memcpy(part, products + first, some * sizeof *part);
+            for (size_t i = 0; i < some; i++)
+                part[i].y += t * (part[i].y_stride ? part[i].y_stride : part[i].weight->rows);
+            matmul_block(cpu, x + t * part[0].weight->cols, n - t < block ? n - t : block, part,
+                         some);
+        }
+    }
+}

@@ -1,0 +1,569 @@
+/* Packed matrices of the CPU device: from a tensor's rows to panels of 16 rows (kernels.h), one
+ * tensor at a time on all threads; and rows back to floats for embedding.
+ *
+ * Ternary types, Q8_0, Q4_0 and Q4_1 are held exactly; Q5_0, Q5_1 too (as int8 codes); Q4_K and
+ * Q5_K keep their codes, their scales (products d * s) are rounded to float16. Other block types
+ * become int8 with one scale per 32 columns. Where float activations are asked for, float types
+ * keep their bits and everything else becomes float32.
+ */
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/half.h"
+#include "base/memory.h"
+#include "device/device_cpu.h"
+#include "ternary/affine.h"
+
+enum { INT8_GROUP = 32, ACT_GROUP = 128 };
+
+static const struct layout {
+    const char *name;
+    size_t line_cols, line_bytes;
+} layouts[] = {
+    [STERNA_LAYOUT_TERN2] = {"tern2", 16, 64}, [STERNA_LAYOUT_INT4] = {"int4", 8, 64},
+    [STERNA_LAYOUT_INT8] = {"int8", 4, 64},    [STERNA_LAYOUT_F32] = {"f32", 1, 64},
+    [STERNA_LAYOUT_F16] = {"f16", 1, 32},      [STERNA_LAYOUT_BF16] = {"bf16", 1, 32},
+};
+
+/* What one thread needs to pack a panel. */
+typedef struct packer {
+    float *row;    /* [padded] */
+    int8_t *codes; /* [16][padded]: trits, or codes as packed */
+    float *scales; /* [16][groups] */
+    float *mins;   /* [16][groups] */
+} packer;
+
+/* The whole load. */
+typedef struct load {
+    const sterna_tensor *tensor;
+    const sterna_weight_options *options;
+    sterna_weight *weight;
+    float row_scale;
+    bool has_min, trits; /* trits: every row so far held only trits */
+    bool affine;
+    /* the first failure, by row */
+    uint64_t bad_row;
+    const char *bad;
+} load;
+
+static bool is_float_layout(sterna_cpu_layout layout)
+{
+    return layout >= STERNA_LAYOUT_F32;
+}
+
+/* Activation groups of 128 must nest with weight groups, and lines must not straddle two groups. */
+static bool group_fits(const sterna_weight *weight, size_t group)
+{
+    if (group % STERNA_COLUMN_UNIT) return false;
+    return weight->activation == STERNA_ACT_INT8_TOKEN || group % ACT_GROUP == 0 ||
+           ACT_GROUP % group == 0;
+}
+
+static sterna_status choose_layout(load *job, sterna_error *err)
+{
+    const sterna_tensor *tensor = job->tensor;
+    const sterna_type_info *info = sterna_type_describe(tensor->type);
+    sterna_weight *weight = job->weight;
+    weight->activation = job->options->activation;
+    if (info->kind == STERNA_KIND_INTEGER)
+        return sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
+                           "tensor '%s' has type %s, which is no weight type", tensor->name,
+                           info->name);
+    if (weight->activation == STERNA_ACT_AUTO)
+        weight->activation =
+            info->kind == STERNA_KIND_FLOAT ? STERNA_ACT_FLOAT : STERNA_ACT_INT8_GROUP;
+    if (weight->activation == STERNA_ACT_FLOAT) {
+        weight->layout = tensor->type == STERNA_TYPE_F16    ? STERNA_LAYOUT_F16
+                         : tensor->type == STERNA_TYPE_BF16 ? STERNA_LAYOUT_BF16
+                                                            : STERNA_LAYOUT_F32;
+        return STERNA_OK;
+    }
+    sterna_affine affine;
+    weight->layout = STERNA_LAYOUT_INT8;
+    weight->group = INT8_GROUP;
+    if (info->kind == STERNA_KIND_TERNARY) {
+        size_t group = (size_t)sterna_tensor_group(tensor);
+        if (group >= weight->cols) group = 0;
+        if (group == 0 || group_fits(weight, group)) {
+            weight->layout = STERNA_LAYOUT_TERN2;
+            weight->group = group;
+            job->trits = true;
+        }
+    } else if (sterna_affine_describe(tensor->type, &affine)) {
+        job->affine = true;
+        job->has_min = affine.has_min;
+        if (affine.bits == 4) weight->layout = STERNA_LAYOUT_INT4;
+        weight->zero = affine.zero;
+        weight->group = affine.group;
+    }
+    if (weight->cols > STERNA_MAX_COLS)
+        return sterna_fail(err, STERNA_ERROR_LIMIT,
+                           "tensor '%s' has %zu columns; the limit for integer matrices is %d",
+                           tensor->name, weight->cols, STERNA_MAX_COLS);
+    return STERNA_OK;
+}
+
+/* Sizes and the walk, after the layout. */
+static bool measure(sterna_weight *weight)
+{
+    const struct layout *layout = &layouts[weight->layout];
+    bool is_float = is_float_layout(weight->layout);
+    weight->panels = (weight->rows + STERNA_PANEL - 1) / STERNA_PANEL;
+    weight->padded = is_float ? weight->cols
+                              : (weight->cols + STERNA_COLUMN_UNIT - 1) / STERNA_COLUMN_UNIT *
+                                    STERNA_COLUMN_UNIT;
+    if (!sterna_mul_size(weight->padded / layout->line_cols, layout->line_bytes,
+                         &weight->panel_bytes))
+        return false;
+    weight->groups = weight->group ? (weight->cols + weight->group - 1) / weight->group : 0;
+    size_t group = weight->group ? weight->group : weight->padded;
+    weight->segment = group;
+    if (weight->activation == STERNA_ACT_INT8_GROUP && group > ACT_GROUP)
+        weight->segment = ACT_GROUP;
+    if (weight->segment > weight->padded) weight->segment = weight->padded;
+    weight->segments = (weight->padded + weight->segment - 1) / weight->segment;
+    weight->segments_per_scale = group > weight->segment ? group / weight->segment : 1;
+    if (!weight->group) weight->segments_per_scale = weight->segments;
+    return true;
+}
+
+static sterna_status allocate(load *job, sterna_error *err)
+{
+    sterna_weight *weight = job->weight;
+    size_t scale_count, panel_scales = weight->groups * STERNA_PANEL;
+    weight->codes = sterna_alloc(weight->panels, weight->panel_bytes);
+    weight->factors = sterna_calloc(weight->panels, STERNA_PANEL * sizeof(float));
+    bool complete = weight->codes && weight->factors;
+    if (complete && weight->group) {
+        weight->scales = sterna_alloc(weight->panels, panel_scales * sizeof(uint16_t));
+        complete = weight->scales != NULL;
+        if (complete && job->has_min) {
+            weight->mins = sterna_alloc(weight->panels, panel_scales * sizeof(uint16_t));
+            complete = weight->mins != NULL;
+        }
+    }
+    if (!complete) return sterna_fail_memory(err, job->tensor->name);
+    scale_count = (size_t)(weight->scales ? 1 : 0) + (size_t)(weight->mins ? 1 : 0);
+    weight->bytes = weight->panels * (weight->panel_bytes + STERNA_PANEL * sizeof(float) +
+                                      scale_count * panel_scales * sizeof(uint16_t));
+    return STERNA_OK;
+}
+
+/* The tensor's row that becomes row i of the weight. */
+static uint64_t source_row(const load *job, size_t i)
+{
+    const uint32_t *order = job->options->row_order;
+    return job->options->first_row + (order ? order[i] : i);
+}
+
+/* A row of {-d, 0, d, 2d} per group as codes -1..2 (Q2_0 with code 3; the doubled value tells the
+ * sign of d). False when the values are not of that form. */
+static bool quads_from_floats(const float *row, size_t cols, size_t group, int8_t *codes,
+                              float *scales)
+{
+    for (size_t begin = 0, g = 0; begin < cols; begin += group, g++) {
+        size_t end = begin + group < cols ? begin + group : cols;
+        float least = INFINITY, most = 0;
+        for (size_t i = begin; i < end; i++) {
+            float size = fabsf(row[i]);
+            if (!(size < INFINITY)) return false;
+            if (size > 0 && size < least) least = size;
+            if (size > fabsf(most)) most = row[i];
+        }
+        if (most == 0) least = 0;
+        scales[g] = fabsf(most) > least && most < 0 ? -least : least;
+        for (size_t i = begin; i < end; i++) {
+            float code = least > 0 ? row[i] / scales[g] : 0;
+            if (code != -1 && code != 0 && code != 1 && code != 2) return false;
+            codes[i] = (int8_t)code;
+        }
+    }
+    return true;
+}
+
+/* Floats to int8 codes with a scale of absmax / 127 per group. */
+static void quantise_row(const float *row, size_t cols, size_t group, int8_t *codes, float *scales)
+{
+    for (size_t begin = 0, g = 0; begin < cols; begin += group, g++) {
+        size_t end = begin + group < cols ? begin + group : cols;
+        float max = 0;
+        for (size_t i = begin; i < end; i++) {
+            float size = fabsf(row[i]);
+            if (!(size < INFINITY)) max = NAN; /* the scale check reports it */
+            if (size > max) max = size;
+        }
+        scales[g] = max / 127.0f;
+        float inverse = max > 0 ? 127.0f / max : 0;
+        for (size_t i = begin; i < end; i++)
+            codes[i] = max > 0 ? (int8_t)rintf(fminf(fmaxf(row[i] * inverse, -127), 127)) : 0;
+    }
+}
+
+/* Row i as codes and scales; NULL or what is wrong with it. */
+static const char *read_codes(load *job, packer *pack, size_t i)
+{
+    const sterna_weight *weight = job->weight;
+    const sterna_tensor *tensor = job->tensor;
+    size_t lane = i % STERNA_PANEL, groups = weight->groups ? weight->groups : 1;
+    size_t group = weight->group ? weight->group : weight->cols;
+    int8_t *codes = pack->codes + lane * weight->padded;
+    float *scales = pack->scales + lane * groups, *mins = pack->mins + lane * groups;
+    uint64_t row = source_row(job, i);
+    if (job->affine) {
+        sterna_affine_row(tensor, row, codes, scales, mins);
+    } else if (!job->trits) {
+        sterna_tensor_row(tensor, row, pack->row);
+        quantise_row(pack->row, weight->cols, group, codes, scales);
+    } else if (!sterna_tensor_row_trits(tensor, row, codes, scales)) {
+        if (tensor->type != STERNA_TYPE_Q2_0 && tensor->type != STERNA_TYPE_Q2_0_G128)
+            return "holds a code that is no trit";
+        sterna_tensor_row(tensor, row, pack->row);
+        if (!quads_from_floats(pack->row, weight->cols, group, codes, scales))
+            return "holds a scale that is NaN or infinite";
+    }
+    for (size_t g = 0; g < groups; g++)
+        if (!isfinite(scales[g]) || (job->has_min && !isfinite(mins[g])))
+            return "holds a scale that is NaN or infinite";
+    return NULL;
+}
+
+/* Scales of row i to the packed arrays: float16 times a power of two that keeps them in range. */
+static void store_scales(load *job, const packer *pack, size_t i)
+{
+    sterna_weight *weight = job->weight;
+    size_t lane = i % STERNA_PANEL, panel = i / STERNA_PANEL;
+    float *factor = &weight->factors[i];
+    if (!weight->group) {
+        *factor = pack->scales[lane] * job->row_scale;
+        return;
+    }
+    const float *scales = pack->scales + lane * weight->groups;
+    const float *mins = pack->mins + lane * weight->groups;
+    float max = 0;
+    for (size_t g = 0; g < weight->groups; g++) {
+        max = fmaxf(max, fabsf(scales[g]));
+        if (job->has_min) max = fmaxf(max, fabsf(mins[g]));
+    }
+    /* Types whose scales are float16 in the file are exact without it, and must not lose bits. */
+    int shift = 0;
+    if (max > 0 && (max < 0x1p-10f || max >= 0x1p15f)) frexpf(max, &shift);
+    *factor = ldexpf(job->row_scale, shift);
+    size_t at = panel * weight->groups * STERNA_PANEL + lane;
+    for (size_t g = 0; g < weight->groups; g++, at += STERNA_PANEL) {
+        weight->scales[at] = sterna_f32_to_f16(ldexpf(scales[g], -shift));
+        if (job->has_min) weight->mins[at] = sterna_f32_to_f16(ldexpf(mins[g], -shift));
+    }
+}
+
+/* Four bytes of codes, least significant first. */
+static uint32_t four(const int8_t *codes)
+{
+    const uint8_t *bytes = (const uint8_t *)codes;
+    return bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
+}
+
+/* Adds 1 to each of four bytes (0xff becomes 0 without a carry). */
+static uint32_t trits_to_codes(uint32_t trits)
+{
+    return ((trits & 0x7f7f7f7fu) + 0x01010101u) ^ (trits & 0x80808080u);
+}
+
+static void put32(uint8_t *at, uint32_t word)
+{
+    at[0] = (uint8_t)word;
+    at[1] = (uint8_t)(word >> 8);
+    at[2] = (uint8_t)(word >> 16);
+    at[3] = (uint8_t)(word >> 24);
+}
+
+/* codes[16][padded] to lines. */
+static void pack_codes(const sterna_weight *weight, const int8_t *codes, uint8_t *out)
+{
+    size_t line_cols = layouts[weight->layout].line_cols;
+    for (size_t k = 0; k < weight->padded; k += line_cols, out += 64)
+        for (size_t r = 0; r < STERNA_PANEL; r++) {
+            const int8_t *c = codes + r * weight->padded + k;
+            uint32_t word = four(c);
+            if (weight->layout == STERNA_LAYOUT_TERN2)
+                word = trits_to_codes(word) | trits_to_codes(four(c + 4)) << 2 |
+                       trits_to_codes(four(c + 8)) << 4 | trits_to_codes(four(c + 12)) << 6;
+            else if (weight->layout == STERNA_LAYOUT_INT4)
+                word |= four(c + 4) << 4;
+            put32(out + 4 * r, word);
+        }
+}
+
+static const char *pack_int_panel(load *job, packer *pack, size_t panel)
+{
+    sterna_weight *weight = job->weight;
+    for (size_t i = panel * STERNA_PANEL; i < (panel + 1) * STERNA_PANEL; i++) {
+        if (i >= weight->rows) { /* padding rows: zero weights, zero scales */
+            size_t lane = i % STERNA_PANEL, groups = weight->groups ? weight->groups : 1;
+            memset(pack->codes + lane * weight->padded, 0, weight->padded);
+            memset(pack->scales + lane * groups, 0, groups * sizeof(float));
+            memset(pack->mins + lane * groups, 0, groups * sizeof(float));
+        } else {
+            const char *bad = read_codes(job, pack, i);
+            if (bad) {
+                job->bad_row = source_row(job, i);
+                return bad;
+            }
+        }
+        store_scales(job, pack, i);
+    }
+    pack_codes(weight, pack->codes, weight->codes + panel * weight->panel_bytes);
+    return NULL;
+}
+
+static void store_float(const sterna_weight *weight, uint8_t *line, size_t lane, float value)
+{
+    if (weight->layout == STERNA_LAYOUT_F32) {
+        memcpy(line + 4 * lane, &value, 4);
+        return;
+    }
+    uint16_t half =
+        weight->layout == STERNA_LAYOUT_F16 ? sterna_f32_to_f16(value) : sterna_f32_to_bf16(value);
+    memcpy(line + 2 * lane, &half, 2);
+}
+
+static void pack_float_panel(load *job, packer *pack, size_t panel)
+{
+    sterna_weight *weight = job->weight;
+    size_t line_bytes = layouts[weight->layout].line_bytes;
+    uint8_t *out = weight->codes + panel * weight->panel_bytes;
+    for (size_t lane = 0; lane < STERNA_PANEL; lane++) {
+        size_t i = panel * STERNA_PANEL + lane;
+        if (i < weight->rows)
+            sterna_tensor_row(job->tensor, source_row(job, i), pack->row);
+        else
+            memset(pack->row, 0, weight->cols * sizeof(float));
+        weight->factors[i] = i < weight->rows ? job->row_scale : 0;
+        for (size_t k = 0; k < weight->cols; k++)
+            store_float(weight, out + k * line_bytes, lane, pack->row[k]);
+    }
+}
+
+static bool packer_new(const sterna_weight *weight, packer *pack)
+{
+    size_t groups = weight->groups ? weight->groups : 1;
+    bool is_float = is_float_layout(weight->layout);
+    pack->row = sterna_calloc(weight->padded, sizeof(float));
+    pack->codes = sterna_calloc(is_float ? 1 : weight->padded, STERNA_PANEL);
+    pack->scales = sterna_calloc(groups, STERNA_PANEL * sizeof(float));
+    pack->mins = sterna_calloc(groups, STERNA_PANEL * sizeof(float));
+    return pack->row && pack->codes && pack->scales && pack->mins;
+}
+
+static void packer_free(packer *pack)
+{
+    sterna_free(pack->row);
+    sterna_free(pack->codes);
+    sterna_free(pack->scales);
+    sterna_free(pack->mins);
+}
+
+static sterna_status pack_all(load *job, int threads, sterna_error *err)
+{
+    sterna_weight *weight = job->weight;
+    if ((size_t)threads > weight->panels) threads = (int)weight->panels;
+    packer *packers = sterna_calloc((size_t)threads, sizeof *packers);
+    bool complete = packers != NULL;
+    for (int t = 0; complete && t < threads; t++) complete = packer_new(weight, &packers[t]);
+    if (complete) {
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 4)
+        for (size_t panel = 0; panel < weight->panels; panel++) {
+            packer *pack = &packers[omp_get_thread_num()];
+            const char *bad = NULL;
+            if (is_float_layout(weight->layout))
+                pack_float_panel(job, pack, panel);
+            else
+                bad = pack_int_panel(job, pack, panel);
+            if (bad) {
+#pragma omp critical(sterna_weight_load)
+                job->bad = bad;
+            }
+        }
+    }
+    for (int t = 0; packers && t < threads; t++) packer_free(&packers[t]);
+    sterna_free(packers);
+    if (!complete) return sterna_fail_memory(err, job->tensor->name);
+    if (job->bad)
+        return sterna_fail(err, STERNA_ERROR_FORMAT,
+                           "tensor '%s' (%s), row %llu: %s; the file is damaged", job->tensor->name,
+                           sterna_type_describe(job->tensor->type)->name,
+                           (unsigned long long)job->bad_row, job->bad);
+    return STERNA_OK;
+}
+
+static sterna_status copy_hadamard(const sterna_hadamard *from, size_t cols, const char *name,
+                                   sterna_hadamard *to, sterna_error *err)
+{
+    if (!from->block) return STERNA_OK;
+    uint32_t block = from->block;
+    if (block < 2 || block > 4096 || block & (block - 1) || cols % block)
+        return sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
+                           "tensor '%s': a Hadamard block must be a power of two up to 4096 that "
+                           "divides the %zu columns, not %u",
+                           name, cols, block);
+    to->block = block;
+    if (!from->signs) return STERNA_OK;
+    float *signs = sterna_alloc(cols, sizeof(float));
+    if (!signs) return sterna_fail_memory(err, name);
+    memcpy(signs, from->signs, cols * sizeof(float));
+    to->signs = signs;
+    return STERNA_OK;
+}
+
+static sterna_status check_rows(const load *job, sterna_error *err)
+{
+    const sterna_weight_options *options = job->options;
+    uint64_t rows = sterna_tensor_rows(job->tensor), first = options->first_row;
+    uint64_t count = job->weight->rows;
+    if (job->tensor->dims[0] == 0 || rows == 0 || first > rows || count > rows - first)
+        return sterna_fail(
+            err, STERNA_ERROR_FORMAT,
+            "tensor '%s' has %llu rows of %llu columns; rows %llu to %llu are needed",
+            job->tensor->name, (unsigned long long)rows, (unsigned long long)job->tensor->dims[0],
+            (unsigned long long)first, (unsigned long long)(first + count));
+    for (uint64_t i = 0; options->row_order && i < count; i++)
+        if (options->row_order[i] >= rows - first)
+            return sterna_fail(err, STERNA_ERROR_ARGUMENT,
+                               "tensor '%s': row order %llu names row %u of %llu",
+                               job->tensor->name, (unsigned long long)i, options->row_order[i],
+                               (unsigned long long)(rows - first));
+    return STERNA_OK;
+}
+
+static void name_weight(const sterna_kernels *kernels, sterna_weight *weight)
+{
+    const char *suffixes[] = {kernels->matmul_tern2_suffix, kernels->matmul_int4_suffix,
+                              kernels->matmul_int8_suffix,  kernels->matmul_f32_suffix,
+                              kernels->matmul_f16_suffix,   kernels->matmul_bf16_suffix};
+    const char *name = layouts[weight->layout].name;
+    if (is_float_layout(weight->layout))
+        snprintf(weight->layout_name, sizeof weight->layout_name, "%s", name);
+    else if (weight->group)
+        snprintf(weight->layout_name, sizeof weight->layout_name, "%s g%zu%s", name, weight->group,
+                 weight->mins ? "+min" : "");
+    else
+        snprintf(weight->layout_name, sizeof weight->layout_name, "%s row", name);
+    snprintf(weight->kernel_name, sizeof weight->kernel_name, "%s_%s", name,
+             suffixes[weight->layout]);
+}
+
+sterna_status sterna_cpu_weight_load(sterna_device *device, const sterna_tensor *tensor,
+                                     const sterna_weight_options *options, sterna_weight **out,
+                                     sterna_error *err)
+{
+    sterna_cpu *cpu = sterna_cpu_of(device);
+    sterna_weight *weight = sterna_calloc(1, sizeof *weight);
+    if (!weight) return sterna_fail_memory(err, tensor->name);
+    load job = {.tensor = tensor, .options = options, .weight = weight};
+    job.row_scale = options->row_scale != 0 ? options->row_scale : 1;
+    uint64_t rows = options->rows ? options->rows : sterna_tensor_rows(tensor) - options->first_row;
+    weight->rows = (size_t)rows;
+    weight->cols = (size_t)tensor->dims[0];
+
+    sterna_status status = check_rows(&job, err);
+    if (!status) status = choose_layout(&job, err);
+    if (!status && !measure(weight))
+        status =
+            sterna_fail(err, STERNA_ERROR_LIMIT, "tensor '%s' has too many columns", tensor->name);
+    if (!status)
+        status =
+            copy_hadamard(&options->hadamard, weight->cols, tensor->name, &weight->hadamard, err);
+    if (!status)
+        status = copy_hadamard(&options->inverse_hadamard, weight->cols, tensor->name,
+                               &weight->inverse, err);
+    if (!status) status = allocate(&job, err);
+    if (!status) status = pack_all(&job, cpu->threads, err);
+    if (status) {
+        sterna_cpu_weight_free(device, weight);
+        return status;
+    }
+    name_weight(&cpu->kernels, weight);
+    size_t width =
+        (weight->cols + STERNA_COLUMN_UNIT - 1) / STERNA_COLUMN_UNIT * STERNA_COLUMN_UNIT;
+    if (width > cpu->widest) cpu->widest = width;
+    *out = weight;
+    return STERNA_OK;
+}
+
+void sterna_cpu_weight_free(sterna_device *device, sterna_weight *weight)
+{
+    (void)device;
+    if (!weight) return;
+    sterna_free(weight->codes);
+    sterna_free(weight->scales);
+    sterna_free(weight->mins);
+    sterna_free(weight->factors);
+    sterna_free((void *)(uintptr_t)weight->hadamard.signs);
+    sterna_free((void *)(uintptr_t)weight->inverse.signs);
+    sterna_free(weight);
+}
+
+void sterna_cpu_weight_info(const sterna_weight *weight, sterna_weight_info *info)
+{
+    info->rows = weight->rows;
+    info->cols = weight->cols;
+    info->bytes = weight->bytes;
+    info->layout = weight->layout_name;
+    info->kernel = weight->kernel_name;
+}
+
+static float int_code(const sterna_weight *weight, const uint8_t *line, size_t lane, size_t k)
+{
+    switch (weight->layout) {
+    case STERNA_LAYOUT_TERN2: return (float)((line[4 * lane + k % 4] >> 2 * (k % 16 / 4) & 3) - 1);
+    case STERNA_LAYOUT_INT4:
+        return (float)((line[4 * lane + k % 4] >> 4 * (k % 8 / 4) & 15) - weight->zero);
+    default: return (float)((int8_t)line[4 * lane + k % 4] - weight->zero);
+    }
+}
+
+/* Row r of a packed matrix as floats, times scale. */
+static void unpack_row(const sterna_weight *weight, size_t r, float scale, float *out)
+{
+    const struct layout *layout = &layouts[weight->layout];
+    size_t panel = r / STERNA_PANEL, lane = r % STERNA_PANEL;
+    const uint8_t *codes = weight->codes + panel * weight->panel_bytes;
+    float factor = weight->factors[r] * scale;
+    for (size_t k = 0; k < weight->cols; k++) {
+        const uint8_t *line = codes + k / layout->line_cols * layout->line_bytes;
+        if (is_float_layout(weight->layout)) {
+            float value;
+            uint16_t half;
+            memcpy(&value, line + 4 * (weight->layout == STERNA_LAYOUT_F32 ? lane : 0), 4);
+            memcpy(&half, line + 2 * lane, 2);
+            if (weight->layout == STERNA_LAYOUT_F16) value = sterna_f16_to_f32(half);
+            if (weight->layout == STERNA_LAYOUT_BF16) value = sterna_bf16_to_f32(half);
+            out[k] = value * factor;
+            continue;
+        }
+        float value = int_code(weight, line, lane, k);
+        if (weight->group) {
+            size_t at = (panel * weight->groups + k / weight->group) * STERNA_PANEL + lane;
+            value *= sterna_f16_to_f32(weight->scales[at]);
+            if (weight->mins) value += sterna_f16_to_f32(weight->mins[at]);
+        }
+        out[k] = value * factor;
+    }
+}
+
+void sterna_cpu_embed(sterna_device *device, const sterna_weight *table, const int32_t *ids,
+                      size_t n, float scale, float *x)
+{
+    const sterna_cpu *cpu = sterna_cpu_of(device);
+    const sterna_hadamard *inverse = &table->inverse;
+#pragma omp parallel for num_threads(cpu->threads) if (n > 4)
+    for (size_t t = 0; t < n; t++) {
+        float *row = x + t * table->cols;
+        unpack_row(table, (size_t)ids[t], scale, row);
+        if (!inverse->block) continue;
+        for (size_t i = 0; i < table->cols; i += inverse->block)
+            cpu->kernels.hadamard(row + i, NULL, row + i, inverse->block);
+        for (size_t i = 0; inverse->signs && i < table->cols; i++) row[i] *= inverse->signs[i];
+    }
+}

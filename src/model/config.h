@@ -76,7 +76,6 @@ typedef struct sterna_config {
     bool scale_embedding; /* rows are multiplied by sqrt(width) */
     float attention_scale;
     float attention_soft_cap, logit_soft_cap; /* 0 = none */
-    float logit_scale;
     sterna_gate gate;
     sterna_activation_mode activation; /* of the ternary matrices */
     bool ternarize; /* float weights are made ternary at load, scale mean|W| (BitNet master weights)

@@ -51,10 +51,10 @@ void sterna_workspace_free(sterna_workspace *workspace);
 typedef struct sterna_forward {
     const int32_t *ids;               /* [n], in [0, vocabulary) */
     const sterna_batch_place *places; /* [n] */
-    const uint32_t *lengths; /* [n]: tokens that the place's sequence will hold once the prompt that
-                                this token belongs to is in (dynamic rope scaling); NULL =
-                                position+1 of the sequence's last token in this call */
-    size_t n;                /* <= max_tokens */
+    /* [n]: tokens that the place's sequence will hold once the prompt that this token belongs to is
+     * in (rotations that depend on the length of the text look at it) */
+    const uint32_t *lengths;
+    size_t n; /* <= max_tokens */
 } sterna_forward;
 
 /* Runs the layers and keeps the hidden states in the workspace. Cannot fail: the caller checked ids

@@ -92,7 +92,7 @@ static sterna_status read_split(part *p, sterna_error *err)
 static sterna_status check_version(const char *path, uint32_t version, sterna_error *err)
 {
     if (version == 2 || version == 3) return STERNA_OK;
-    if (version && !(version & 0xffff))
+    if (version == UINT32_C(2) << 24 || version == UINT32_C(3) << 24)
         return sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
                            "%s: a big-endian GGUF file; convert the model again for little-endian "
                            "machines",

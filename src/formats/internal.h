@@ -51,6 +51,22 @@ sterna_status sterna_fail_shape(sterna_error *err, const char *path, const stern
 
 /* The readers. Each takes a model file with one open source. */
 sterna_status sterna_gguf_read(sterna_model_file *file, sterna_error *err);
+sterna_status sterna_llama2c_read(sterna_model_file *file, sterna_error *err);
+/* The tensors of the safetensors file `source`. */
+sterna_status sterna_safetensors_read(sterna_model_file *file, size_t source, sterna_error *err);
+/* A folder with config.json and safetensors files (file->path, no source open yet), or one
+ * safetensors file with what lies beside it (source 0). */
+/* The folder to read when `path` is a folder, or a shard of a model whose index is beside it; else
+ * NULL. Release *folder with sterna_free. */
+sterna_status sterna_hf_folder_of(const char *path, char **folder, sterna_error *err);
+sterna_status sterna_hf_read_folder(sterna_model_file *file, sterna_error *err);
+sterna_status sterna_hf_read_file(sterna_model_file *file, sterna_error *err);
+/* By the first bytes. llama2.c's files have no magic number: their header must explain the file's
+ * exact size. */
+bool sterna_safetensors_is(const sterna_source *source);
+bool sterna_llama2c_is(const sterna_source *source);
+/* Removes the tensors that `drop` marks and rebuilds the map of names. */
+sterna_status sterna_directory_prune(sterna_model_file *file, const bool *drop, sterna_error *err);
 
 /* ---- GGUF ---- */
 

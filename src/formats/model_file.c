@@ -141,6 +141,28 @@ sterna_status sterna_directory_add(sterna_model_file *file, const char *path, co
     return STERNA_OK;
 }
 
+sterna_status sterna_directory_prune(sterna_model_file *file, const bool *drop, sterna_error *err)
+{
+    struct sterna_model_file_private *own = file->private_data;
+    sterna_map *names = sterna_map_new(file->n_tensors);
+    if (!names) return sterna_fail_memory(err, file->path);
+    size_t kept = 0;
+    for (size_t i = 0; i < file->n_tensors; i++) {
+        if (drop[i]) continue;
+        const char *name = own->tensors[i].name;
+        sterna_status status = sterna_map_put(names, name, strlen(name), (int32_t)kept, NULL, err);
+        if (status) {
+            sterna_map_free(names);
+            return status;
+        }
+        own->tensors[kept++] = own->tensors[i];
+    }
+    sterna_map_free(own->names);
+    own->names = names;
+    file->n_tensors = kept;
+    return STERNA_OK;
+}
+
 sterna_status sterna_fail_shape(sterna_error *err, const char *path, const sterna_tensor *tensor)
 {
     const sterna_type_info *type = sterna_type_describe(tensor->type);
@@ -176,14 +198,48 @@ static sterna_model_file *new_file(const char *path, const sterna_file_options *
     return file;
 }
 
+/* What a file that cannot be read is, as far as its first bytes tell. */
+static sterna_status fail_content(const sterna_source *source, sterna_error *err)
+{
+    static const struct {
+        const char *magic, *advice;
+    } known[] = {
+        {"PK\3\4", "a zip archive or PyTorch file, which can run code and is never opened; get the "
+                   "model as safetensors or GGUF"},
+        {"\x80\2", "a pickle file, which can run code and is never opened; get the model as "
+                   "safetensors or GGUF"},
+        {"FUGG", "a GGUF file with its bytes swapped; convert the model again"},
+        {"lmgg", "a GGML file from before GGUF; convert the model again from its source"},
+        {"tjgg", "a GGML file from before GGUF; convert the model again from its source"},
+        {"fmgg", "a GGML file from before GGUF; convert the model again from its source"},
+        {"version https://git-lfs", "the place-holder of a Git LFS file; run 'git lfs pull'"},
+    };
+    const char *path = source->path;
+    if (!source->size)
+        return sterna_fail(err, STERNA_ERROR_FORMAT, "%s: the file is empty; get it again", path);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        size_t size = strlen(known[i].magic);
+        if (source->size >= size && memcmp(source->data, known[i].magic, size) == 0)
+            return sterna_fail(err, STERNA_ERROR_UNSUPPORTED, "%s: %s", path, known[i].advice);
+    }
+    return sterna_fail(err, STERNA_ERROR_FORMAT,
+                       "%s: not a model file that can be read, or a damaged one; expected GGUF, "
+                       "safetensors, a llama2.c .bin or a Hugging Face folder",
+                       path);
+}
+
 /* Reads source 0 by what its first bytes say. */
 static sterna_status read_by_content(sterna_model_file *file, sterna_error *err)
 {
     const sterna_source *source = &file->private_data->sources[0];
+    const char *name = sterna_path_name(file->path);
+    size_t size = strlen(name);
     if (source->size >= 4 && memcmp(source->data, "GGUF", 4) == 0)
         return sterna_gguf_read(file, err);
-    return sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
-                       "%s: not a model file that can be read; expected a GGUF file", source->path);
+    if (sterna_llama2c_is(source)) return sterna_llama2c_read(file, err);
+    if (sterna_safetensors_is(source) || (size > 12 && !strcmp(name + size - 12, ".safetensors")))
+        return sterna_hf_read_file(file, err);
+    return fail_content(source, err);
 }
 
 static sterna_status finish_open(sterna_model_file *file, sterna_status status,
@@ -199,11 +255,20 @@ static sterna_status finish_open(sterna_model_file *file, sterna_status status,
 sterna_status sterna_model_file_open(const char *path, const sterna_file_options *options,
                                      sterna_model_file **out, sterna_error *err)
 {
-    sterna_model_file *file = new_file(path, options);
-    if (!file) return sterna_fail_memory(err, path);
-    size_t index;
-    sterna_status status = sterna_source_open(file, path, &index, err);
-    if (!status) status = read_by_content(file, err);
+    char *folder = NULL;
+    sterna_status status = sterna_hf_folder_of(path, &folder, err);
+    if (status) return status;
+    sterna_model_file *file = new_file(folder ? folder : path, options);
+    if (!file) {
+        status = sterna_fail_memory(err, path);
+    } else if (folder) {
+        status = sterna_hf_read_folder(file, err);
+    } else {
+        size_t index;
+        status = sterna_source_open(file, path, &index, err);
+        if (!status) status = read_by_content(file, err);
+    }
+    sterna_free(folder);
     return finish_open(file, status, out);
 }
 
@@ -234,6 +299,7 @@ void sterna_model_file_close(sterna_model_file *file)
     json_decref(file->config);
     json_decref(file->generation_config);
     json_decref(file->tokenizer_config);
+    json_decref(file->special_tokens_map);
     sterna_free(file->tokenizer_json_path);
     sterna_free(file->tokenizer_model_path);
     sterna_free(file->chat_template);

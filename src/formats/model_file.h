@@ -23,6 +23,9 @@ enum {
     STERNA_GGUF_MAX_ELEMENT_BYTES = 64 << 10, /* a string in an array: a token */
     STERNA_GGUF_MAX_ARRAY = 1 << 28,
     STERNA_GGUF_MAX_ALIGNMENT = 1 << 20,
+    STERNA_SAFETENSORS_MAX_HEADER = 100 * 1000 * 1000,
+    STERNA_HF_MAX_JSON_BYTES = 16 << 20, /* config.json and other side files, the index */
+    STERNA_HF_MAX_SHARDS = 10000,
     STERNA_MAX_TENSORS = 1 << 20,
     STERNA_MAX_TENSOR_NAME_BYTES = 255
 };
@@ -75,10 +78,12 @@ typedef struct sterna_model_file {
     size_t n_meta;
     const sterna_meta *meta;
     uint32_t alignment;
-    /* Hugging Face: parsed and raw side files, NULL where absent. llama2c: only tokenizer_path,
-     * when tokenizer.bin is beside it. */
-    json_t *config, *generation_config, *tokenizer_config;
-    char *tokenizer_json_path, *tokenizer_model_path, *chat_template;
+    /* Hugging Face: parsed side files, NULL where absent, and the default chat template. */
+    json_t *config, *generation_config, *tokenizer_config, *special_tokens_map;
+    char *chat_template;
+    /* tokenizer.json; tokenizer.model and its like (SentencePiece or tiktoken). llama2.c: only the
+     * latter, a tokenizer.bin or tok512.bin (for 512 tokens) beside it. NULL where absent. */
+    char *tokenizer_json_path, *tokenizer_model_path;
     sterna_llama2c_header llama2c;
     struct sterna_model_file_private *private_data;
 } sterna_model_file;

@@ -153,6 +153,7 @@ struct sterna_device {
 typedef struct sterna_cpu_options {
     int threads;       /* 0 = sterna_cpu_count() */
     uint32_t features; /* mask of base/cpu.h */
+    bool plan;         /* weight_load chooses layouts and reads nothing; operations cannot run */
 } sterna_cpu_options;
 
 sterna_status sterna_device_cpu_open(const sterna_cpu_options *options, sterna_device **out,

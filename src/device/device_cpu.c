@@ -189,6 +189,7 @@ sterna_status sterna_device_cpu_open(const sterna_cpu_options *options, sterna_d
     sterna_cpu *cpu = sterna_calloc(1, sizeof *cpu);
     if (!cpu) return sterna_fail_memory(err, "the CPU device");
     cpu->threads = options && options->threads > 0 ? options->threads : sterna_cpu_count();
+    cpu->plan = options && options->plan;
     sterna_kernels_select(options ? options->features : sterna_cpu_features(), &cpu->kernels);
     cpu->device = (sterna_device){
         .name = "cpu",

@@ -50,6 +50,7 @@ typedef struct sterna_cpu {
     sterna_device device;
     sterna_kernels kernels;
     int threads;
+    bool plan;     /* weights are described, not packed */
     size_t widest; /* padded columns of the widest weight loaded */
     sterna_cpu_scratch scratch;
 } sterna_cpu;

@@ -106,8 +106,9 @@ static sterna_status choose_layout(load *job, sterna_error *err)
 }
 
 /* Sizes and the walk, after the layout. */
-static bool measure(sterna_weight *weight)
+static bool measure(const load *job)
 {
+    sterna_weight *weight = job->weight;
     const struct layout *layout = &layouts[weight->layout];
     bool is_float = is_float_layout(weight->layout);
     weight->panels = (weight->rows + STERNA_PANEL - 1) / STERNA_PANEL;
@@ -126,13 +127,17 @@ static bool measure(sterna_weight *weight)
     weight->segments = (weight->padded + weight->segment - 1) / weight->segment;
     weight->segments_per_scale = group > weight->segment ? group / weight->segment : 1;
     if (!weight->group) weight->segments_per_scale = weight->segments;
+    size_t scale_count = weight->group ? job->has_min ? 2 : 1 : 0;
+    weight->bytes =
+        weight->panels * (weight->panel_bytes + STERNA_PANEL * sizeof(float) +
+                          scale_count * weight->groups * STERNA_PANEL * sizeof(uint16_t));
     return true;
 }
 
 static sterna_status allocate(load *job, sterna_error *err)
 {
     sterna_weight *weight = job->weight;
-    size_t scale_count, panel_scales = weight->groups * STERNA_PANEL;
+    size_t panel_scales = weight->groups * STERNA_PANEL;
     weight->codes = sterna_alloc(weight->panels, weight->panel_bytes);
     weight->factors = sterna_calloc(weight->panels, STERNA_PANEL * sizeof(float));
     bool complete = weight->codes && weight->factors;
@@ -145,9 +150,6 @@ static sterna_status allocate(load *job, sterna_error *err)
         }
     }
     if (!complete) return sterna_fail_memory(err, job->tensor->name);
-    scale_count = (size_t)(weight->scales ? 1 : 0) + (size_t)(weight->mins ? 1 : 0);
-    weight->bytes = weight->panels * (weight->panel_bytes + STERNA_PANEL * sizeof(float) +
-                                      scale_count * panel_scales * sizeof(uint16_t));
     return STERNA_OK;
 }
 
@@ -436,7 +438,7 @@ static sterna_status check_rows(const load *job, sterna_error *err)
     return STERNA_OK;
 }
 
-static void name_weight(const sterna_kernels *kernels, sterna_weight *weight)
+static void name_weight(const sterna_kernels *kernels, bool has_min, sterna_weight *weight)
 {
     const char *suffixes[] = {kernels->matmul_tern2_suffix, kernels->matmul_int4_suffix,
                               kernels->matmul_int8_suffix,  kernels->matmul_f32_suffix,
@@ -446,7 +448,7 @@ static void name_weight(const sterna_kernels *kernels, sterna_weight *weight)
         snprintf(weight->layout_name, sizeof weight->layout_name, "%s", name);
     else if (weight->group)
         snprintf(weight->layout_name, sizeof weight->layout_name, "%s g%zu%s", name, weight->group,
-                 weight->mins ? "+min" : "");
+                 has_min ? "+min" : "");
     else
         snprintf(weight->layout_name, sizeof weight->layout_name, "%s row", name);
     snprintf(weight->kernel_name, sizeof weight->kernel_name, "%s_%s", name,
@@ -468,7 +470,7 @@ sterna_status sterna_cpu_weight_load(sterna_device *device, const sterna_tensor 
 
     sterna_status status = check_rows(&job, err);
     if (!status) status = choose_layout(&job, err);
-    if (!status && !measure(weight))
+    if (!status && !measure(&job))
         status =
             sterna_fail(err, STERNA_ERROR_LIMIT, "tensor '%s' has too many columns", tensor->name);
     if (!status)
@@ -477,13 +479,13 @@ sterna_status sterna_cpu_weight_load(sterna_device *device, const sterna_tensor 
     if (!status)
         status = copy_hadamard(&options->inverse_hadamard, weight->cols, tensor->name,
                                &weight->inverse, err);
-    if (!status) status = allocate(&job, err);
-    if (!status) status = pack_all(&job, cpu->threads, err);
+    if (!status && !cpu->plan) status = allocate(&job, err);
+    if (!status && !cpu->plan) status = pack_all(&job, cpu->threads, err);
     if (status) {
         sterna_cpu_weight_free(device, weight);
         return status;
     }
-    name_weight(&cpu->kernels, weight);
+    name_weight(&cpu->kernels, job.has_min, weight);
     size_t width =
         (weight->cols + STERNA_COLUMN_UNIT - 1) / STERNA_COLUMN_UNIT * STERNA_COLUMN_UNIT;
     if (width > cpu->widest) cpu->widest = width;

@@ -59,6 +59,10 @@ static const sterna_tensor *find(loader *l, uint32_t layer, sterna_slot slot, co
 static sterna_status missing(loader *l, uint32_t layer, sterna_slot slot, const char *suffix)
 {
     slot_name(l, layer, slot, suffix);
+    if (l->options->on_missing) {
+        l->options->on_missing(l->options->missing_context, l->name);
+        return STERNA_OK;
+    }
     return sterna_fail(l->err, STERNA_ERROR_FORMAT,
                        "%s: tensor '%s' is missing: a %s model of %u layers has it", l->file->path,
                        l->name, sterna_family_name(l->decoder->config.family),
@@ -132,7 +136,8 @@ static sterna_status load_norm(loader *l, uint32_t layer, sterna_slot slot, uint
 }
 
 /* BitNet's master weights: round(w / mean|w|) clipped to trits, for the whole tensor (arXiv
- * 2402.17764). Packs them as Hugging Face's BitNet layout; *packed is the memory behind *trits. */
+ * 2402.17764). Packs them as Hugging Face's BitNet layout into *trits, a copy of *tensor of that
+ * type; *packed is the memory behind it. */
 static sterna_status ternarize(loader *l, const sterna_tensor *tensor, sterna_tensor *trits,
                                uint8_t **packed)
 {
@@ -165,8 +170,6 @@ static sterna_status ternarize(loader *l, const sterna_tensor *tensor, sterna_te
         }
     }
     sterna_free(row);
-    *trits = *tensor;
-    trits->type = STERNA_TYPE_BITNET;
     trits->data = *packed;
     trits->bytes = bytes;
     trits->scale = scale;
@@ -246,7 +249,9 @@ static sterna_status load_matrix(loader *l, uint32_t layer, const wanted *want, 
     uint8_t *packed = NULL;
     const sterna_tensor *source = tensor;
     if (linear && config->ternarize && kind == STERNA_KIND_FLOAT) {
-        status = ternarize(l, tensor, &trits, &packed);
+        trits = *tensor;
+        trits.type = STERNA_TYPE_BITNET;
+        if (!l->options->on_missing) status = ternarize(l, tensor, &trits, &packed);
         source = &trits;
         kind = STERNA_KIND_TERNARY;
     }

@@ -17,6 +17,11 @@ typedef struct sterna_decoder_options {
     sterna_arithmetic arithmetic;
     sterna_progress progress;
     void *progress_context;
+    /* Not NULL: only plan. Every tensor is looked up and its shape checked, a device opened with
+     * `plan` chooses layouts and kernels, no weight is read; absent tensors are named one by one
+     * instead of ending the load. Such a decoder tells its weights and cannot run. */
+    void (*on_missing)(void *context, const char *name);
+    void *missing_context;
 } sterna_decoder_options;
 
 /* Packs every weight of `file` on `device` (borrowed; must outlive the decoder) and gives the

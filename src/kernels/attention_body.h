@@ -1,0 +1,168 @@
+/* Attention over v16: included by attention_<isa>.c after a v16 header and vector_body.h. The
+ * arithmetic and its order are those of ref/attention_ref.c. Rows of queries go four at a time, so
+ * that a key or value is converted to floats once for the four; rows whose block of keys is cut by
+ * causality or a window go alone. STERNA_ATTENTION(name) gives a function its full name. */
+
+typedef enum kv_kind { KV_F32, KV_F16, KV_Q8 } kv_kind;
+
+/* Values i .. i+15 of a stored row of dim. */
+V16_INLINE v16 kv_load(const uint8_t *row, size_t i, size_t dim, kv_kind kind)
+{
+    if (kind == KV_F32) return v16_load((const float *)(const void *)row + i);
+    if (kind == KV_F16) return v16_from_f16(row + 2 * i);
+    uint16_t half;
+    memcpy(&half, row + ((dim + 1) & ~(size_t)1) + 2 * (i / STERNA_Q8_GROUP), 2);
+    return v16_mul(v16_from_i8(row + i), v16_set1(sterna_f16_to_f32(half)));
+}
+
+/* The last dim - i < 16 values. */
+V16_INLINE v16 kv_load_tail(const uint8_t *row, size_t i, size_t dim, kv_kind kind)
+{
+    uint8_t last[32] = {0};
+    if (kind == KV_F32) return v16_load_n((const float *)(const void *)row + i, dim - i);
+    if (kind == KV_F16) {
+        memcpy(last, row + 2 * i, 2 * (dim - i));
+        return v16_from_f16(last);
+    }
+    uint16_t half;
+    memcpy(&half, row + ((dim + 1) & ~(size_t)1) + 2 * (i / STERNA_Q8_GROUP), 2);
+    memcpy(last, row + i, dim - i);
+    return v16_mul(v16_from_i8(last), v16_set1(sterna_f16_to_f32(half)));
+}
+
+/* q . k of R rows with one key. */
+V16_INLINE void dots(const float *q, size_t dim, const uint8_t *key, kv_kind kind, size_t R,
+                     float *out)
+{
+    v16 lanes[4];
+    size_t i = 0;
+    for (size_t r = 0; r < R; r++) lanes[r] = v16_set1(0);
+    for (; i + 16 <= dim; i += 16) {
+        v16 k = kv_load(key, i, dim, kind);
+        for (size_t r = 0; r < R; r++) lanes[r] = v16_fma(v16_load(q + r * dim + i), k, lanes[r]);
+    }
+    if (i < dim) {
+        v16 k = kv_load_tail(key, i, dim, kind);
+        for (size_t r = 0; r < R; r++)
+            lanes[r] = v16_fma(v16_load_n(q + r * dim + i, dim - i), k, lanes[r]);
+    }
+    if (R == 4)
+        v16_sum4(lanes, out);
+    else
+        out[0] = v16_sum(lanes[0]);
+}
+
+/* acc[R][dim] = acc * correction + p . v over keys begin .. end-1 of a block that starts at
+ * `start`. */
+V16_INLINE void values(const sterna_attention_tile *tile, size_t r0, size_t start, size_t begin,
+                       size_t end, float p[][STERNA_ATTENTION_BLOCK], const float *correction,
+                       kv_kind kind, size_t R)
+{
+    const size_t dim = tile->head_dim;
+    float *acc = tile->acc + r0 * dim;
+    for (size_t i = 0; i < dim; i += 16) {
+        size_t n = dim - i < 16 ? dim - i : 16;
+        v16 sums[4];
+        for (size_t r = 0; r < R; r++) {
+            const float *at = acc + r * dim + i;
+            sums[r] = v16_mul(n == 16 ? v16_load(at) : v16_load_n(at, n), v16_set1(correction[r]));
+        }
+        const uint8_t *row = tile->v + begin * tile->kv_stride;
+        for (size_t key = begin; key < end; key++, row += tile->kv_stride) {
+            v16 v = n == 16 ? kv_load(row, i, dim, kind) : kv_load_tail(row, i, dim, kind);
+            for (size_t r = 0; r < R; r++)
+                sums[r] = v16_fma(v16_set1(p[r][key - start]), v, sums[r]);
+        }
+        for (size_t r = 0; r < R; r++) {
+            if (n == 16)
+                v16_store(acc + r * dim + i, sums[r]);
+            else
+                v16_store_n(acc + r * dim + i, sums[r], n);
+        }
+    }
+}
+
+/* R rows from r0 over keys begin .. end-1, which all of them see. */
+V16_INLINE void block_rows(const sterna_attention_tile *tile, size_t r0, size_t start, size_t begin,
+                           size_t end, kv_kind kind, size_t R)
+{
+    const size_t dim = tile->head_dim;
+    float p[4][STERNA_ATTENTION_BLOCK], correction[4];
+    for (size_t r = 0; r < R; r++)
+        for (size_t i = 0; i < STERNA_ATTENTION_BLOCK; i += 16)
+            v16_store(p[r] + i, v16_set1(-INFINITY));
+    const uint8_t *row = tile->k + begin * tile->kv_stride;
+    for (size_t key = begin; key < end; key++, row += tile->kv_stride) {
+        float s[4];
+        dots(tile->q + r0 * dim, dim, row, kind, R, s);
+        for (size_t r = 0; r < R; r++) p[r][key - start] = s[r];
+    }
+    for (size_t r = 0; r < R; r++) {
+        /* lanes of unseen keys stay -infinity: scale, cap and the largest ignore them */
+        v16 scores[4], most = v16_set1(tile->max[r0 + r]), sum = v16_set1(0);
+        v16 scale = v16_set1(tile->scale), cap = v16_set1(tile->soft_cap);
+        for (size_t j = 0; j < 4; j++) {
+            v16 s = v16_mul(v16_load(p[r] + 16 * j), scale);
+            if (tile->soft_cap > 0) s = v16_mul(cap, v16_tanh(v16_div(s, cap)));
+            v16_store(p[r] + 16 * j, s);
+        }
+        for (size_t i = 0; i < STERNA_ATTENTION_BLOCK; i++)
+            if (i < begin - start || i >= end - start) p[r][i] = -INFINITY;
+        for (size_t j = 0; j < 4; j++) {
+            scores[j] = v16_load(p[r] + 16 * j);
+            most = v16_max(scores[j], most);
+        }
+        float max = v16_largest(most);
+        correction[r] = sterna_exp(tile->max[r0 + r] - max);
+        for (size_t j = 0; j < 4; j++) {
+            scores[j] = v16_exp(v16_sub(scores[j], v16_set1(max)));
+            v16_store(p[r] + 16 * j, scores[j]);
+        }
+        for (size_t i = 0; i < STERNA_ATTENTION_BLOCK; i++)
+            if (i < begin - start || i >= end - start) p[r][i] = 0;
+        for (size_t j = 0; j < 4; j++) sum = v16_add(sum, v16_load(p[r] + 16 * j));
+        tile->max[r0 + r] = max;
+        tile->sum[r0 + r] = tile->sum[r0 + r] * correction[r] + v16_sum(sum);
+    }
+    values(tile, r0, start, begin, end, p, correction, kind, R);
+}
+
+V16_INLINE void attend(const sterna_attention_tile *tile, kv_kind kind)
+{
+    for (size_t start = tile->begin; start < tile->end; start += STERNA_ATTENTION_BLOCK) {
+        size_t stop = start + STERNA_ATTENTION_BLOCK;
+        if (stop > tile->end) stop = tile->end;
+        for (size_t r = 0; r < tile->rows;) {
+            size_t begin = tile->first[r] > start ? tile->first[r] : start;
+            size_t end = tile->last[r] < stop ? tile->last[r] : stop;
+            size_t same = 1;
+            while (same < 4 && r + same < tile->rows) {
+                uint32_t first = tile->first[r + same], last = tile->last[r + same];
+                if ((first > start ? first : start) != begin) break;
+                if ((last < stop ? last : stop) != end) break;
+                same++;
+            }
+            if (begin < end && same == 4)
+                block_rows(tile, r, start, begin, end, kind, 4);
+            else if (begin < end)
+                for (size_t i = r; i < r + same; i++)
+                    block_rows(tile, i, start, begin, end, kind, 1);
+            r += same;
+        }
+    }
+}
+
+void STERNA_ATTENTION(attention_f32)(const sterna_attention_tile *tile)
+{
+    attend(tile, KV_F32);
+}
+
+void STERNA_ATTENTION(attention_f16)(const sterna_attention_tile *tile)
+{
+    attend(tile, KV_F16);
+}
+
+void STERNA_ATTENTION(attention_q8)(const sterna_attention_tile *tile)
+{
+    attend(tile, KV_Q8);
+}

@@ -27,8 +27,7 @@ static sterna_status parse_json(const char *path, const char *text, size_t size,
 {
     json_error_t why;
     json_t *value = json_loadb(text, size, 0, &why);
-    if (!value && json_error_code(&why) == json_error_out_of_memory)
-        return sterna_fail_memory(err, path);
+    if (!value && sterna_json_no_memory(&why)) return sterna_fail_memory(err, path);
     if (!value)
         return sterna_fail(err, STERNA_ERROR_FORMAT, "%s: line %d, column %d: %s", path, why.line,
                            why.column, why.text);

@@ -49,6 +49,12 @@ bool sterna_name_is_clean(const void *bytes, size_t size);
  * that is no multiple of the block. */
 sterna_status sterna_fail_shape(sterna_error *err, const char *path, const sterna_tensor *tensor);
 
+/* jansson says nothing at all in most places where it runs out of memory. */
+static inline bool sterna_json_no_memory(const json_error_t *why)
+{
+    return !why->text[0] || json_error_code(why) == json_error_out_of_memory;
+}
+
 /* The readers. Each takes a model file with one open source. */
 sterna_status sterna_gguf_read(sterna_model_file *file, sterna_error *err);
 sterna_status sterna_llama2c_read(sterna_model_file *file, sterna_error *err);

@@ -74,8 +74,7 @@ static sterna_status take_value(walk *w, size_t limit, json_t **out, sterna_erro
     json_t *value =
         json_loadb(w->json + w->at, left < limit ? left : limit,
                    JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK | JSON_REJECT_DUPLICATES, &why);
-    if (!value && json_error_code(&why) == json_error_out_of_memory)
-        return sterna_fail_memory(err, w->path);
+    if (!value && sterna_json_no_memory(&why)) return sterna_fail_memory(err, w->path);
     if (!value)
         return sterna_fail(err, STERNA_ERROR_FORMAT,
                            "%s: safetensors header, entry at byte %zu: %s (an entry may have %zu "

@@ -1,0 +1,7 @@
+/* libFuzzer target: safetensors from memory. */
+#include "fuzz_formats.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
+{
+    return open_and_use(bytes, size, "", 0);
+}

@@ -290,6 +290,7 @@ typedef struct sterna_convert_options {
     const char *type; /* ternary layout for ternary tensors: "TQ2_0", ...; NULL = as they are */
     const char *float_type; /* for the other matrices: "F32", "F16", "Q8_0"; NULL = as they are */
     const char *i2s_order;
+    bool round_scales; /* float32 scales (I2_S, BitNet) may be rounded to float16 */
     sterna_progress progress;
     void *progress_context;
 } sterna_convert_options;

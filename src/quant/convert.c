@@ -1,0 +1,130 @@
+#include "quant/convert.h"
+
+#include <string.h>
+
+#include "base/cpu.h"
+#include "quant/export.h"
+#include "quant/receipt.h"
+#include "quant/roles.h"
+
+typedef struct settings {
+    bool has_type, has_float_type;
+    sterna_type type, float_type;
+    sterna_container target;
+    sterna_file_options open;
+} settings;
+
+static bool ends_with(const char *path, const char *end)
+{
+    size_t size = strlen(path), tail = strlen(end);
+    return size > tail && strcmp(path + size - tail, end) == 0;
+}
+
+static sterna_status read_settings(const char *out, const sterna_convert_options *options,
+                                   settings *s, sterna_error *err)
+{
+    *s = (settings){.has_type = options->type, .has_float_type = options->float_type};
+    s->target = ends_with(out, ".safetensors") ? STERNA_HF : STERNA_GGUF;
+    if (s->has_type && (!sterna_type_from_name(options->type, &s->type) ||
+                        sterna_type_describe(s->type)->kind != STERNA_KIND_TERNARY ||
+                        !sterna_type_describe(s->type)->writable))
+        return sterna_fail(err, STERNA_ERROR_ARGUMENT,
+                           "convert: '%s' is no ternary layout that can be written; there are: "
+                           "TQ1_0, TQ2_0, Q2_0, PQ2_0, PTQ1_0",
+                           options->type);
+    if (s->has_float_type && (!sterna_type_from_name(options->float_type, &s->float_type) ||
+                              sterna_type_describe(s->float_type)->kind == STERNA_KIND_TERNARY ||
+                              !sterna_type_describe(s->float_type)->writable))
+        return sterna_fail(
+            err, STERNA_ERROR_ARGUMENT,
+            "convert: '%s' is no type for float matrices; there are: F32, F16, BF16, "
+            "Q8_0",
+            options->float_type);
+    if (s->has_type && s->target == STERNA_HF)
+        return sterna_fail(err, STERNA_ERROR_ARGUMENT,
+                           "convert: safetensors cannot hold %s; write a .gguf file",
+                           options->type);
+    return sterna_i2s_order_from_name(options->i2s_order, &s->open.i2s_order, err);
+}
+
+/* The type that says the same in safetensors: halves for ternary weights with half scales, float32
+ * for the rest. */
+static sterna_type plain_type(sterna_type type)
+{
+    const sterna_type_info *info = sterna_type_describe(type);
+    if (info->kind == STERNA_KIND_FLOAT || info->kind == STERNA_KIND_INTEGER) return type;
+    return info->kind == STERNA_KIND_TERNARY && info->group ? STERNA_TYPE_F16 : STERNA_TYPE_F32;
+}
+
+static void plan_ternary(sterna_item *item, const settings *s)
+{
+    /* Q2_0 with groups of 128 and Hugging Face's packing have no number in GGUF */
+    if (s->has_type)
+        item->type = s->type;
+    else if (item->type == STERNA_TYPE_Q2_0_G128)
+        item->type = STERNA_TYPE_PQ2_0;
+    else if (item->type == STERNA_TYPE_BITNET)
+        item->type = sterna_fitting_type(STERNA_TYPE_TQ2_0, item->tensor->dims[0]);
+    if (item->type != item->tensor->type) item->verb = STERNA_VERB_CONVERT;
+}
+
+static void plan_item(sterna_item *item, const settings *s)
+{
+    sterna_role role = sterna_role_of(item->tensor);
+    sterna_type before = item->tensor->type;
+    if (role == STERNA_ROLE_INTEGER) return;
+    if (s->target == STERNA_GGUF && sterna_type_describe(before)->kind == STERNA_KIND_TERNARY) {
+        plan_ternary(item, s);
+        return;
+    }
+    if (role == STERNA_ROLE_VECTOR) {
+        if (s->target == STERNA_GGUF) item->type = STERNA_TYPE_F32; /* what every reader expects */
+    } else if (s->has_float_type) {
+        item->type = sterna_fitting_type(s->float_type, item->tensor->dims[0]);
+        if (item->type != s->float_type) item->note = "blocks of 32 do not divide its width";
+    }
+    if (s->target == STERNA_HF) item->type = plain_type(item->type);
+    if (item->type != before || item->shift != 0) item->verb = STERNA_VERB_ENCODE;
+}
+
+static json_t *describe_settings(const sterna_convert_options *options)
+{
+    return json_pack("{s:s?, s:s?, s:b}", "type", options->type, "float_type", options->float_type,
+                     "round_scales", (int)options->round_scales);
+}
+
+sterna_status sterna_convert_model(const char *in, const char *out,
+                                   const sterna_convert_options *options, char **report,
+                                   sterna_error *err)
+{
+    settings s;
+    sterna_export plan = {0};
+    sterna_model_file *file = NULL;
+    sterna_stream stream = {.round_scales = options->round_scales,
+                            .threads = sterna_cpu_count(),
+                            .stage = "converting",
+                            .progress = options->progress,
+                            .progress_context = options->progress_context};
+    sterna_status status = read_settings(out, options, &s, err);
+    if (status) return status;
+    status = sterna_model_file_open(in, &s.open, &file, err);
+    if (!status) status = sterna_model_writer_open(out, &stream.writer, err);
+    if (status) goto end;
+    stream.file = file;
+    status = sterna_export_open(file, s.target, stream.writer, &plan, err);
+    for (size_t i = 0; i < plan.count && !status; i++) plan_item(&plan.items[i], &s);
+    if (!status && s.target == STERNA_GGUF)
+        status = sterna_export_file_type(stream.writer, plan.items, plan.count, err);
+    if (!status) status = sterna_stream_write(&stream, plan.items, plan.count, err);
+    if (status) goto end;
+    status = sterna_model_writer_commit(stream.writer, err);
+    stream.writer = NULL;
+    if (!status && report)
+        status = sterna_receipt_write(in, out, file, plan.items, plan.count,
+                                      describe_settings(options), report, err);
+end:
+    sterna_model_writer_abort(stream.writer);
+    sterna_export_close(&plan);
+    sterna_model_file_close(file);
+    return status;
+}

@@ -1,0 +1,97 @@
+#include "quant/export.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+
+/* Keys that describe the file they stand in, not the model. */
+static bool is_of_the_file(const sterna_text *key)
+{
+    static const char *const keys[] = {"split.no", "split.count", "split.tensors.count",
+                                       "general.alignment"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (strlen(keys[i]) == key->size && memcmp(keys[i], key->data, key->size) == 0) return true;
+    return false;
+}
+
+static sterna_status copy_metadata(const sterna_model_file *file, sterna_container target,
+                                   sterna_model_writer *writer, sterna_error *err)
+{
+    for (size_t i = 0; i < file->n_meta; i++) {
+        const sterna_meta *meta = &file->meta[i];
+        if (is_of_the_file(&meta->key)) continue;
+        if (target == STERNA_HF && meta->type != STERNA_META_STRING) continue; /* strings only */
+        sterna_status status = sterna_model_writer_copy_meta(writer, meta, err);
+        if (status) return status;
+    }
+    return STERNA_OK;
+}
+
+sterna_status sterna_export_open(const sterna_model_file *file, sterna_container target,
+                                 sterna_model_writer *writer, sterna_export *out, sterna_error *err)
+{
+    if (target == STERNA_GGUF && file->container != STERNA_GGUF)
+        return sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
+                           "%s: only GGUF files become GGUF files as yet", file->path);
+    sterna_status status = copy_metadata(file, target, writer, err);
+    if (status) return status;
+    sterna_item *items = sterna_calloc(file->n_tensors, sizeof *items);
+    if (!items) return sterna_fail_memory(err, "the directory of the output");
+    for (size_t i = 0; i < file->n_tensors; i++)
+        items[i] = (sterna_item){.tensor = &file->tensors[i],
+                                 .name = file->tensors[i].name,
+                                 .type = file->tensors[i].type,
+                                 .verb = STERNA_VERB_COPY};
+    *out = (sterna_export){.items = items, .count = file->n_tensors};
+    return STERNA_OK;
+}
+
+void sterna_export_close(sterna_export *plan)
+{
+    sterna_free(plan->items);
+    sterna_free(plan->names);
+    *plan = (sterna_export){0};
+}
+
+/* ---- general.file_type ---- */
+
+/* ggml's numbers; -1 where there is none. */
+static int file_type_of(sterna_type type)
+{
+    switch (type) {
+    case STERNA_TYPE_F32: return 0;
+    case STERNA_TYPE_F16: return 1;
+    case STERNA_TYPE_Q4_0: return 2;
+    case STERNA_TYPE_Q4_1: return 3;
+    case STERNA_TYPE_Q8_0: return 7;
+    case STERNA_TYPE_Q5_0: return 8;
+    case STERNA_TYPE_Q5_1: return 9;
+    case STERNA_TYPE_Q2_K: return 10;
+    case STERNA_TYPE_Q3_K: return 12;
+    case STERNA_TYPE_Q4_K: return 15;
+    case STERNA_TYPE_Q5_K: return 17;
+    case STERNA_TYPE_Q6_K: return 18;
+    case STERNA_TYPE_BF16: return 32;
+    case STERNA_TYPE_TQ1_0: return 36;
+    case STERNA_TYPE_TQ2_0: return 37;
+    case STERNA_TYPE_Q1_0: return 40;
+    case STERNA_TYPE_Q2_0: return 41;
+    case STERNA_TYPE_PQ2_0: return 141;
+    default: return -1;
+    }
+}
+
+sterna_status sterna_export_file_type(sterna_model_writer *writer, const sterna_item *items,
+                                      size_t count, sterna_error *err)
+{
+    uint64_t weights[STERNA_TYPES] = {0};
+    int most = STERNA_TYPE_F32;
+    for (size_t i = 0; i < count; i++) {
+        sterna_type type = items[i].type;
+        weights[type] += items[i].tensor->dims[0] * sterna_tensor_rows(items[i].tensor);
+        if (weights[type] > weights[most]) most = (int)type;
+    }
+    int number = file_type_of((sterna_type)most);
+    if (number < 0) return STERNA_OK;
+    return sterna_model_writer_meta_u32(writer, "general.file_type", (uint32_t)number, err);
+}

@@ -1,0 +1,96 @@
+#include "quant/receipt.h"
+
+#include <sys/stat.h>
+
+typedef struct totals {
+    uint64_t weights, ternary_weights, ternary_bytes;
+    double error, energy; /* of the ternary part */
+} totals;
+
+static bool is_ternary(const sterna_item *item)
+{
+    return sterna_type_describe(item->type)->kind == STERNA_KIND_TERNARY;
+}
+
+static json_t *share(double part, double whole)
+{
+    return json_real(whole > 0 ? part / whole : 0);
+}
+
+/* Adds one tensor's entry to `tensors`; nonzero when memory ran out. */
+static int add_tensor(json_t *tensors, const sterna_item *item, totals *sum)
+{
+    const sterna_tensor *tensor = item->tensor;
+    const sterna_fit_result *result = &item->result;
+    uint64_t weights = tensor->dims[0] * sterna_tensor_rows(tensor);
+    uint64_t bytes = sterna_item_bytes(item);
+    json_t *shape = json_array(), *object = json_object();
+    int failed = 0;
+    for (int i = 0; i < tensor->n_dims; i++)
+        failed |= json_array_append_new(shape, json_integer((json_int_t)tensor->dims[i]));
+    failed |= json_object_set_new(object, "name", json_string(item->name));
+    failed |= json_object_set_new(object, "shape", shape);
+    failed |=
+        json_object_set_new(object, "from", json_string(sterna_type_describe(tensor->type)->name));
+    failed |=
+        json_object_set_new(object, "to", json_string(sterna_type_describe(item->type)->name));
+    failed |= json_object_set_new(object, "bits", share(8.0 * (double)bytes, (double)weights));
+    if (item->measured)
+        failed |=
+            json_object_set_new(object, "relative_error", share(result->error, result->energy));
+    if (item->verb == STERNA_VERB_FIT)
+        failed |=
+            json_object_set_new(object, "zeros", share((double)result->zeros, (double)weights));
+    if (item->note) failed |= json_object_set_new(object, "note", json_string(item->note));
+    sum->weights += weights;
+    if (is_ternary(item)) {
+        sum->ternary_weights += weights;
+        sum->ternary_bytes += bytes;
+        sum->error += result->error;
+        sum->energy += result->energy;
+    }
+    return failed | json_array_append_new(tensors, object);
+}
+
+static uint64_t file_size(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 ? (uint64_t)info.st_size : 0;
+}
+
+sterna_status sterna_receipt_write(const char *in, const char *out, const sterna_model_file *file,
+                                   const sterna_item *items, size_t count, json_t *settings,
+                                   char **json, sterna_error *err)
+{
+    totals sum = {0};
+    uint64_t bytes = file_size(out);
+    json_t *tensors = json_array(), *object = json_object();
+    int failed = 0;
+    for (size_t i = 0; i < count; i++) failed |= add_tensor(tensors, &items[i], &sum);
+    double weights = (double)sum.weights, ternary = (double)sum.ternary_weights;
+    const struct {
+        const char *key;
+        json_t *value;
+    } fields[] = {
+        {"version", json_string(sterna_version())},
+        {"input", json_string(in)},
+        {"output", json_string(out)},
+        {"settings", settings},
+        {"input_bytes", json_integer((json_int_t)file->bytes)},
+        {"output_bytes", json_integer((json_int_t)bytes)},
+        {"parameters", json_integer((json_int_t)sum.weights)},
+        {"bits_per_weight", share(8.0 * (double)bytes, weights)},
+        {"ternary_parameters", json_integer((json_int_t)sum.ternary_weights)},
+        {"ternary_bits_per_weight",
+         ternary > 0 ? share(8.0 * (double)sum.ternary_bytes, ternary) : json_null()},
+        {"relative_error", sum.energy > 0 ? share(sum.error, sum.energy) : json_null()},
+        {"tensors", tensors},
+    };
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        failed |= json_object_set_new(object, fields[i].key, fields[i].value);
+    char *text = failed ? NULL : json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
+    json_decref(object);
+    if (!text) return sterna_fail_memory(err, "the receipt");
+    *json = text;
+    return STERNA_OK;
+}

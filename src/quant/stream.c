@@ -1,0 +1,341 @@
+#include "quant/stream.h"
+
+#include <float.h>
+#include <inttypes.h>
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+enum { CHUNK_WEIGHTS = 1 << 21, TENSOR_FIT_ROUNDS = 24 };
+
+typedef enum row_fault { ROW_FINE, ROW_NOT_FINITE, ROW_TOO_LARGE } row_fault;
+
+/* One item's loop: buffers for a chunk of rows, and for each thread a row. */
+typedef struct loop {
+    const sterna_stream *stream;
+    sterna_item *item;
+    size_t cols, row_bytes, group;
+    uint64_t rows, chunk;       /* rows in all, at a time */
+    double tensor_scale;        /* FIT with one scale per tensor */
+    uint8_t *out;               /* [chunk][row_bytes] */
+    sterna_fit_result *results; /* [chunk] */
+    sterna_fit_part *parts;     /* [chunk] */
+    uint8_t *faults;            /* [chunk] */
+    float *row, *work, *scales; /* [threads][cols] each */
+    int8_t *trits;              /* [threads][cols] */
+} loop;
+
+sterna_tensor sterna_item_output(const sterna_item *item)
+{
+    sterna_tensor output = *item->tensor;
+    output.name = item->name;
+    output.type = item->type;
+    output.bytes = sterna_item_bytes(item);
+    output.data = NULL;
+    return output;
+}
+
+uint64_t sterna_item_bytes(const sterna_item *item)
+{
+    uint64_t bytes = 0;
+    sterna_type_bytes(item->type, item->tensor->dims[0], sterna_tensor_rows(item->tensor), &bytes);
+    return bytes;
+}
+
+/* The row of the source that becomes row `row`: pair j of a head is made of its elements j and
+ * j + head_dim / 2. */
+static uint64_t source_row(const sterna_item *item, uint64_t row)
+{
+    uint64_t head = item->pair_heads;
+    if (head == 0) return row;
+    uint64_t inside = row % head;
+    return row - inside + inside / 2 + inside % 2 * (head / 2);
+}
+
+/* The largest magnitude that a type can hold; a hair more rounds to infinity. */
+static float type_limit(sterna_type type)
+{
+    if (type == STERNA_TYPE_F16) return 65519.0f;
+    if (type == STERNA_TYPE_Q8_0) return 65519.0f * 127.0f;
+    return type == STERNA_TYPE_BF16 ? 0x1.fep127f : FLT_MAX;
+}
+
+static row_fault check_row(const loop *l, float largest)
+{
+    bool moved = l->item->verb == STERNA_VERB_ENCODE && !l->stream->finite;
+    if (!isfinite(largest)) /* floats that only change their width keep what they are */
+        return moved && l->item->type != STERNA_TYPE_Q8_0 ? ROW_FINE : ROW_NOT_FINITE;
+    return largest > type_limit(l->item->type) ? ROW_TOO_LARGE : ROW_FINE;
+}
+
+/* ---- one row ---- */
+
+static void measure_encoded(const loop *l, const float *row, const uint8_t *bytes, float *again,
+                            sterna_fit_result *result)
+{
+    sterna_tensor tensor = {.type = l->item->type, .dims = {l->cols, 1, 1, 1}, .data = bytes};
+    sterna_tensor_row(&tensor, 0, again);
+    double error = 0, energy = 0;
+    for (size_t i = 0; i < l->cols; i++) {
+        float rest = row[i] - again[i];
+        error += (double)(rest * rest);
+        energy += (double)(row[i] * row[i]);
+    }
+    result->error = error;
+    result->energy = energy;
+}
+
+static row_fault encode_row(const loop *l, const float *row, float *work, uint8_t *out,
+                            sterna_fit_result *result)
+{
+    row_fault fault = check_row(l, sterna_fit_magnitudes(row, l->cols, work));
+    if (fault) return fault;
+    sterna_type_encode(l->item->type, row, l->cols, out);
+    if (l->item->type != STERNA_TYPE_F32) measure_encoded(l, row, out, work, result);
+    return ROW_FINE;
+}
+
+static row_fault fit_row(const loop *l, const float *row, float *work, float *scales, int8_t *trits,
+                         uint8_t *out, sterna_fit_result *result)
+{
+    sterna_fit_method method = l->stream->method;
+    if (!isfinite(sterna_fit_magnitudes(row, l->cols, work))) return ROW_NOT_FINITE;
+    double scale = l->tensor_scale;
+    if (l->stream->scales == STERNA_SCALES_ROW) scale = sterna_fit_scale(method, work, l->cols);
+    for (size_t at = 0; at < l->cols; at += l->group) {
+        if (l->stream->scales == STERNA_SCALES_GROUP)
+            scale = sterna_fit_scale(method, work + at, l->group);
+        float rounded = sterna_fit_round(scale);
+        if (!isfinite(rounded)) return ROW_TOO_LARGE;
+        float threshold = (method == STERNA_FIT_ABSMEAN ? (float)scale : rounded) * 0.5f;
+        if (rounded == 0) threshold = INFINITY; /* nothing to multiply */
+        scales[at / l->group] = rounded;
+        sterna_fit_assign(row + at, l->group, rounded, threshold, trits + at, result);
+    }
+    sterna_type_pack(l->item->type, trits, scales, l->cols, out);
+    return ROW_FINE;
+}
+
+static row_fault make_row(const loop *l, uint64_t row, uint64_t in_chunk)
+{
+    const sterna_item *item = l->item;
+    size_t mine = (size_t)omp_get_thread_num() * l->cols;
+    uint8_t *out = l->out + in_chunk * l->row_bytes;
+    sterna_fit_result *result = &l->results[in_chunk];
+    memset(result, 0, sizeof *result);
+    uint64_t from = source_row(item, row);
+    if (item->verb == STERNA_VERB_COPY) {
+        memcpy(out, item->tensor->data + from * l->row_bytes, l->row_bytes);
+        return ROW_FINE;
+    }
+    float *values = l->row + mine;
+    sterna_tensor_row(item->tensor, from, values);
+    if (item->verb == STERNA_VERB_FIT)
+        return fit_row(l, values, l->work + mine, l->scales + mine, l->trits + mine, out, result);
+    if (item->shift != 0)
+        for (size_t i = 0; i < l->cols; i++) values[i] += item->shift;
+    return encode_row(l, values, l->work + mine, out, result);
+}
+
+/* ---- one tensor ---- */
+
+static sterna_status report(const sterna_stream *stream, double done, double total,
+                            sterna_error *err)
+{
+    if (!stream->progress || stream->progress(stream->progress_context, stream->stage, done, total))
+        return STERNA_OK;
+    return sterna_fail(err, STERNA_ERROR_CANCELLED, "%s was cancelled; nothing was written",
+                       stream->stage);
+}
+
+static sterna_status fail_row(const loop *l, uint64_t row, row_fault fault, sterna_error *err)
+{
+    const char *name = l->item->tensor->name;
+    if (fault == ROW_NOT_FINITE)
+        return sterna_fail(err, STERNA_ERROR_FORMAT,
+                           "tensor '%s', row %" PRIu64 " holds a weight that is not a finite "
+                           "number (NaN or infinity); the model is damaged",
+                           name, row);
+    return sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
+                       "tensor '%s', row %" PRIu64 " holds weights too large for %s; choose F32 or "
+                       "BF16 for it",
+                       name, row, sterna_type_describe(l->item->type)->name);
+}
+
+/* The first faulty row of a chunk of `rows` from `first`, as an error. */
+static sterna_status check_faults(const loop *l, uint64_t first, uint64_t rows, sterna_error *err)
+{
+    for (uint64_t i = 0; i < rows; i++)
+        if (l->faults[i])
+            return fail_row(l, source_row(l->item, first + i), (row_fault)l->faults[i], err);
+    return STERNA_OK;
+}
+
+/* Sum and count of all magnitudes of at least `threshold`, in row order. */
+static sterna_status sum_tensor(loop *l, float threshold, sterna_fit_part *part, sterna_error *err)
+{
+    *part = (sterna_fit_part){0, 0};
+    for (uint64_t first = 0; first < l->rows; first += l->chunk) {
+        uint64_t rows = l->rows - first < l->chunk ? l->rows - first : l->chunk;
+#pragma omp parallel for schedule(static) num_threads(l->stream->threads)
+        for (uint64_t i = 0; i < rows; i++) {
+            float *row = l->row + (size_t)omp_get_thread_num() * l->cols;
+            sterna_tensor_row(l->item->tensor, first + i, row);
+            float largest = sterna_fit_magnitudes(row, l->cols, row);
+            l->faults[i] = (uint8_t)(isfinite(largest) ? ROW_FINE : ROW_NOT_FINITE);
+            l->parts[i] = sterna_fit_above(row, l->cols, threshold);
+        }
+        sterna_status status = check_faults(l, first, rows, err);
+        if (status) return status;
+        for (uint64_t i = 0; i < rows; i++) {
+            part->sum += l->parts[i].sum;
+            part->count += l->parts[i].count;
+        }
+    }
+    return STERNA_OK;
+}
+
+/* One scale for the whole tensor. Least squares: iterative ternary fitting from 0.75 mean|w|, until
+ * the scale moves by less than float16 shows. */
+static sterna_status fit_tensor(loop *l, sterna_error *err)
+{
+    sterna_fit_part part;
+    sterna_status status = sum_tensor(l, 0, &part, err);
+    if (status || part.count == 0) return status;
+    double scale = part.sum / (double)part.count;
+    if (l->stream->method == STERNA_FIT_ITF) {
+        float threshold = (float)(0.75 * scale);
+        for (int round = 0; round < TENSOR_FIT_ROUNDS; round++) {
+            status = sum_tensor(l, threshold, &part, err);
+            if (status) return status;
+            if (part.count == 0) break; /* all below: cannot happen while scale is a mean of some */
+            double next = part.sum / (double)part.count;
+            bool settled = fabs(next - scale) <= scale * 1e-4;
+            scale = next;
+            threshold = (float)(0.5 * scale);
+            if (settled) break;
+        }
+    }
+    l->tensor_scale = scale;
+    return STERNA_OK;
+}
+
+static sterna_status write_rows(loop *l, double *done, double total, sterna_error *err)
+{
+    const sterna_stream *stream = l->stream;
+    double per_row = l->rows ? (double)l->item->tensor->bytes / (double)l->rows : 0;
+    for (uint64_t first = 0; first < l->rows; first += l->chunk) {
+        uint64_t rows = l->rows - first < l->chunk ? l->rows - first : l->chunk;
+#pragma omp parallel for schedule(static) num_threads(stream->threads)
+        for (uint64_t i = 0; i < rows; i++) l->faults[i] = (uint8_t)make_row(l, first + i, i);
+        sterna_status status = check_faults(l, first, rows, err);
+        for (uint64_t i = 0; i < rows; i++) {
+            l->item->result.error += l->results[i].error;
+            l->item->result.energy += l->results[i].energy;
+            l->item->result.zeros += l->results[i].zeros;
+        }
+        if (!status)
+            status =
+                sterna_model_writer_data(stream->writer, l->out, (size_t)rows * l->row_bytes, err);
+        *done += per_row * (double)rows;
+        if (!status) status = report(stream, *done, total, err);
+        if (status) return status;
+    }
+    return STERNA_OK;
+}
+
+static sterna_status run_loop(loop *l, double *done, double total, sterna_error *err)
+{
+    size_t threads = (size_t)l->stream->threads, chunk = (size_t)l->chunk, values;
+    if (!sterna_mul_size(threads, l->cols, &values)) return sterna_fail_memory(err, "rows");
+    l->out = sterna_alloc(chunk, l->row_bytes);
+    l->results = sterna_alloc(chunk, sizeof *l->results);
+    l->parts = sterna_alloc(chunk, sizeof *l->parts);
+    l->faults = sterna_alloc(chunk, 1);
+    l->row = sterna_alloc(values, sizeof *l->row);
+    l->work = sterna_alloc(values, sizeof *l->work);
+    l->scales = sterna_alloc(values, sizeof *l->scales);
+    l->trits = sterna_alloc(values, 1);
+    sterna_status status = STERNA_OK;
+    if (!l->out || !l->results || !l->parts || !l->faults || !l->row || !l->work || !l->scales ||
+        !l->trits)
+        status = sterna_fail_memory(err, "the rows of a tensor");
+    if (!status && l->item->verb == STERNA_VERB_FIT && l->stream->scales == STERNA_SCALES_TENSOR)
+        status = fit_tensor(l, err);
+    if (!status) status = write_rows(l, done, total, err);
+    sterna_free(l->out);
+    sterna_free(l->results);
+    sterna_free(l->parts);
+    sterna_free(l->faults);
+    sterna_free(l->row);
+    sterna_free(l->work);
+    sterna_free(l->scales);
+    sterna_free(l->trits);
+    return status;
+}
+
+/* Exact conversion has the whole tensor in memory; it is small, being ternary. */
+static sterna_status convert_tensor(const sterna_stream *stream, const sterna_item *item,
+                                    sterna_error *err)
+{
+    uint64_t rows = sterna_tensor_rows(item->tensor), bytes = sterna_item_bytes(item);
+    size_t row_bytes = rows ? (size_t)(bytes / rows) : 0;
+    uint8_t *out = sterna_alloc((size_t)bytes, 1);
+    if (!out) return sterna_fail_memory(err, "a converted tensor");
+    sterna_status status =
+        sterna_tensor_convert(item->tensor, item->type, stream->round_scales, out, err);
+    if (!status && item->pair_heads == 0)
+        status = sterna_model_writer_data(stream->writer, out, (size_t)bytes, err);
+    else
+        for (uint64_t row = 0; row < rows && !status; row++)
+            status = sterna_model_writer_data(
+                stream->writer, out + source_row(item, row) * row_bytes, row_bytes, err);
+    sterna_free(out);
+    return status;
+}
+
+static sterna_status write_item(const sterna_stream *stream, sterna_item *item, double *done,
+                                double total, sterna_error *err)
+{
+    const sterna_tensor *tensor = item->tensor;
+    sterna_status status;
+    if (item->verb == STERNA_VERB_CONVERT ||
+        (item->verb == STERNA_VERB_COPY && item->pair_heads == 0)) {
+        status =
+            item->verb == STERNA_VERB_COPY
+                ? sterna_model_writer_data(stream->writer, tensor->data, (size_t)tensor->bytes, err)
+                : convert_tensor(stream, item, err);
+        *done += (double)tensor->bytes;
+        return status ? status : report(stream, *done, total, err);
+    }
+    loop l = {.stream = stream, .item = item, .cols = (size_t)tensor->dims[0]};
+    l.rows = sterna_tensor_rows(tensor);
+    l.row_bytes = l.rows ? (size_t)(sterna_item_bytes(item) / l.rows) : 0;
+    l.group = sterna_type_describe(item->type)->group;
+    l.chunk = l.cols ? CHUNK_WEIGHTS / l.cols : 0;
+    if (l.chunk == 0) l.chunk = 1;
+    if (l.chunk > l.rows) l.chunk = l.rows;
+    item->result = (sterna_fit_result){0, 0, 0};
+    item->measured = item->verb != STERNA_VERB_COPY;
+    return run_loop(&l, done, total, err);
+}
+
+sterna_status sterna_stream_write(const sterna_stream *stream, sterna_item *items, size_t count,
+                                  sterna_error *err)
+{
+    double done = 0, total = 0;
+    for (size_t i = 0; i < count; i++) {
+        sterna_tensor output = sterna_item_output(&items[i]);
+        sterna_status status = sterna_model_writer_declare(stream->writer, &output, err);
+        if (status) return status;
+        total += (double)items[i].tensor->bytes;
+    }
+    for (size_t i = 0; i < count; i++) {
+        sterna_status status = write_item(stream, &items[i], &done, total, err);
+        if (status) return status;
+        sterna_model_file_release(stream->file, items[i].tensor);
+    }
+    return STERNA_OK;
+}

@@ -1,0 +1,63 @@
+/* A model's tensors on their way from one file to another: every tensor is an item with a verb, and
+ * one loop moves them all, a few megabytes at a time, over the rows in parallel.
+ *
+ * Threads: rows are independent and every sum is taken in row order, so the output does not depend
+ * on their number.
+ */
+#ifndef STERNA_QUANT_STREAM_H
+#define STERNA_QUANT_STREAM_H
+
+#include "formats/writer.h"
+#include "quant/fit.h"
+
+typedef enum sterna_verb {
+    STERNA_VERB_COPY,    /* the stored bytes */
+    STERNA_VERB_ENCODE,  /* rows to float, then to a float type or Q8_0 */
+    STERNA_VERB_CONVERT, /* ternary to ternary, exactly */
+    STERNA_VERB_FIT      /* rows to float, then to trits and scales */
+} sterna_verb;
+
+typedef enum sterna_scales {
+    STERNA_SCALES_GROUP, /* as the layout has them */
+    STERNA_SCALES_ROW,
+    STERNA_SCALES_TENSOR
+} sterna_scales;
+
+typedef struct sterna_item {
+    const sterna_tensor *tensor;
+    const char *name; /* in the output */
+    sterna_type type; /* in the output */
+    sterna_verb verb;
+    uint32_t pair_heads; /* head_dim: rows of each head go from halves to adjacent pairs; 0: as
+                            they are */
+    float shift;         /* ENCODE: added to every weight */
+    const char *note;    /* for the receipt; NULL = nothing to say */
+    /* set by sterna_stream_write */
+    bool measured; /* the rest is known */
+    sterna_fit_result result;
+} sterna_item;
+
+typedef struct sterna_stream {
+    const sterna_model_file *file;
+    sterna_model_writer *writer;
+    sterna_fit_method method;
+    sterna_scales scales;
+    bool round_scales; /* CONVERT */
+    bool finite;       /* copied and encoded floats are checked too: NaN and infinity refused */
+    int threads;       /* >= 1 */
+    const char *stage; /* for progress, which counts bytes of the source */
+    sterna_progress progress; /* may be NULL */
+    void *progress_context;
+} sterna_stream;
+
+/* Bytes of an item in the output. */
+uint64_t sterna_item_bytes(const sterna_item *item);
+/* The tensor that the output's directory declares. */
+sterna_tensor sterna_item_output(const sterna_item *item);
+
+/* Declares all items, then writes them in order. Refuses weights that are not finite or exceed the
+ * target type, naming tensor and row. */
+sterna_status sterna_stream_write(const sterna_stream *stream, sterna_item *items, size_t count,
+                                  sterna_error *err);
+
+#endif

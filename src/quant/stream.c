@@ -179,7 +179,7 @@ static sterna_status sum_tensor(loop *l, float threshold, sterna_fit_part *part,
     *part = (sterna_fit_part){0, 0};
     for (uint64_t first = 0; first < l->rows; first += l->chunk) {
         uint64_t rows = l->rows - first < l->chunk ? l->rows - first : l->chunk;
-#pragma omp parallel for schedule(static) num_threads(l->stream->threads)
+#pragma omp parallel for schedule(dynamic, 8) num_threads(l->stream->threads)
         for (uint64_t i = 0; i < rows; i++) {
             float *row = l->row + (size_t)omp_get_thread_num() * l->cols;
             sterna_tensor_row(l->item->tensor, first + i, row);
@@ -228,7 +228,7 @@ static sterna_status write_rows(loop *l, double *done, double total, sterna_erro
     double per_row = l->rows ? (double)l->item->tensor->bytes / (double)l->rows : 0;
     for (uint64_t first = 0; first < l->rows; first += l->chunk) {
         uint64_t rows = l->rows - first < l->chunk ? l->rows - first : l->chunk;
-#pragma omp parallel for schedule(static) num_threads(stream->threads)
+#pragma omp parallel for schedule(dynamic, 8) num_threads(stream->threads)
         for (uint64_t i = 0; i < rows; i++) l->faults[i] = (uint8_t)make_row(l, first + i, i);
         sterna_status status = check_faults(l, first, rows, err);
         for (uint64_t i = 0; i < rows; i++) {

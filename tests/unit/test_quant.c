@@ -227,3 +227,385 @@ static void names_tell_roles(void **state)
     assert_int_equal(sterna_fitting_type(STERNA_TYPE_PTQ1_0, 50), STERNA_TYPE_F16);
     assert_int_equal(sterna_fitting_type(STERNA_TYPE_F16, 64), STERNA_TYPE_F16);
 }
+
+/* ---- files ---- */
+
+static char folder[64];
+
+static const char *path_of(const char *name)
+{
+    static char paths[4][160];
+    static int next;
+    char *path = paths[next++ % 4];
+    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+    return path;
+}
+
+typedef struct made {
+    const char *name;
+    sterna_type type;
+    uint64_t cols, rows;
+} made;
+
+static const made model[] = {{"token_embd.weight", STERNA_TYPE_F16, 64, 10},
+                             {"output_norm.weight", STERNA_TYPE_F32, 64, 1},
+                             {"blk.0.attn_q.weight", STERNA_TYPE_F32, 512, 40},
+                             {"blk.0.ffn_up.weight", STERNA_TYPE_BF16, 192, 30},
+                             {"blk.0.ffn_down.weight", STERNA_TYPE_Q8_0, 256, 7},
+                             {"blk.0.attn_k.weight", STERNA_TYPE_F16, 96, 4},
+                             {"blk.0.attn_v.weight", STERNA_TYPE_TQ1_0, 256, 4}};
+enum { MODEL = sizeof model / sizeof *model };
+
+/* A model of random weights; `bad` is put into row 3 of blk.0.attn_q.weight if not zero. */
+static void write_model(const char *path, const made *tensors, int count, float bad)
+{
+    static float row[512];
+    static uint8_t bytes[4096];
+    sterna_rng rng;
+    sterna_rng_seed(&rng, 6);
+    sterna_model_writer *writer;
+    assert_int_equal(sterna_model_writer_open(path, &writer, NULL), STERNA_OK);
+    const sterna_text tokens[] = {{"a", 1}, {"b\0c", 3}};
+    if (strstr(path, ".gguf")) {
+        assert_int_equal(
+            sterna_model_writer_meta_string(writer, "general.architecture", "x", 1, NULL), 0);
+        assert_int_equal(sterna_model_writer_meta_u32(writer, "general.alignment", 64, NULL), 0);
+        assert_int_equal(sterna_model_writer_meta_u32(writer, "general.file_type", 1, NULL), 0);
+        assert_int_equal(
+            sterna_model_writer_meta_strings(writer, "tokenizer.ggml.tokens", tokens, 2, NULL), 0);
+    }
+    for (int i = 0; i < count; i++) {
+        sterna_tensor tensor = {.name = tensors[i].name,
+                                .type = tensors[i].type,
+                                .n_dims = tensors[i].rows > 1 ? 2 : 1,
+                                .dims = {tensors[i].cols, tensors[i].rows, 1, 1}};
+        assert_int_equal(sterna_model_writer_declare(writer, &tensor, NULL), STERNA_OK);
+    }
+    for (int i = 0; i < count; i++)
+        for (uint64_t r = 0; r < tensors[i].rows; r++) {
+            size_t cols = (size_t)tensors[i].cols;
+            uint64_t size;
+            assert_true(sterna_type_bytes(tensors[i].type, cols, 1, &size));
+            for (size_t c = 0; c < cols; c++) row[c] = 0.05f * gauss(&rng);
+            if (bad != 0 && r == 3 && strstr(tensors[i].name, "attn_q")) row[100] = bad;
+            if (sterna_type_describe(tensors[i].type)->kind == STERNA_KIND_TERNARY) {
+                int8_t trits[512];
+                const float scales[8] = {0.5f, 0.25f, 0.125f, 1, 0.5f, 2, 1, 1};
+                for (size_t c = 0; c < cols; c++) trits[c] = (int8_t)((int)(c * 7 + r) % 3 - 1);
+                sterna_type_pack(tensors[i].type, trits, scales, cols, bytes);
+            } else {
+                sterna_type_encode(tensors[i].type, row, cols, bytes);
+            }
+            assert_int_equal(sterna_model_writer_data(writer, bytes, (size_t)size, NULL), 0);
+        }
+    assert_int_equal(sterna_model_writer_commit(writer, NULL), STERNA_OK);
+}
+
+static sterna_model_file *open_model(const char *path)
+{
+    sterna_model_file *file;
+    sterna_error err = {0};
+    if (sterna_model_file_open(path, NULL, &file, &err)) fail_msg("%s", err.message);
+    return file;
+}
+
+static json_t *find_tensor(json_t *receipt, const char *name)
+{
+    size_t i;
+    json_t *tensor;
+    json_array_foreach(json_object_get(receipt, "tensors"), i,
+                       tensor) if (strcmp(json_string_value(json_object_get(tensor, "name")),
+                                          name) == 0) return tensor;
+    fail_msg("no %s in the receipt", name);
+    return NULL;
+}
+
+static const char *text_at(json_t *object, const char *key)
+{
+    return json_string_value(json_object_get(object, key));
+}
+
+static double number_at(json_t *object, const char *key)
+{
+    return json_number_value(json_object_get(object, key));
+}
+
+static void quantizes_a_file(void **state)
+{
+    (void)state;
+    const char *in = path_of("in.gguf"), *out = path_of("out.gguf");
+    write_model(in, model, MODEL, 0);
+    sterna_error err = {0};
+    char *text = NULL;
+    const sterna_quantize_options options = {.type = "TQ2_0", .threads = 3};
+    if (sterna_quantize_model(in, out, &options, &text, &err)) fail_msg("%s", err.message);
+    json_t *receipt = json_loads(text, 0, NULL);
+    free(text);
+    assert_string_equal(text_at(find_tensor(receipt, "token_embd.weight"), "to"), "Q8_0");
+    assert_string_equal(text_at(find_tensor(receipt, "output_norm.weight"), "to"), "F32");
+    json_t *q = find_tensor(receipt, "blk.0.attn_q.weight");
+    assert_string_equal(text_at(q, "to"), "TQ2_0");
+    assert_true(fabs(number_at(q, "relative_error") - 0.19) < 0.01);
+    assert_true(fabs(number_at(q, "zeros") - 0.46) < 0.03);
+    assert_true(number_at(q, "bits") == 2.0625);
+    assert_string_equal(text_at(find_tensor(receipt, "blk.0.ffn_up.weight"), "to"), "Q2_0");
+    assert_non_null(text_at(find_tensor(receipt, "blk.0.ffn_up.weight"), "note"));
+    assert_string_equal(text_at(find_tensor(receipt, "blk.0.attn_k.weight"), "to"), "Q8_0");
+    json_t *v = find_tensor(receipt, "blk.0.attn_v.weight");
+    assert_string_equal(text_at(v, "note"), "was ternary: kept exactly");
+    double weights = 512 * 40 + 192 * 30 + 256 * 7 + 256 * 4;
+    double bytes = 2.0 * 66 * 40 + 3.0 * 18 * 30 + 66.0 * 7 + 66.0 * 4;
+    assert_true(number_at(receipt, "ternary_parameters") == weights);
+    assert_true(fabs(number_at(receipt, "ternary_bits_per_weight") - 8 * bytes / weights) < 1e-4);
+    json_decref(receipt);
+
+    sterna_model_file *file = open_model(out), *source = open_model(in);
+    assert_int_equal(file->n_tensors, MODEL);
+    uint32_t type = 0;
+    assert_int_equal(sterna_meta_u32(file, "general.file_type", true, 0, 99, &type, NULL), 0);
+    assert_int_equal(type, 37);
+    const sterna_meta *tokens = sterna_model_file_meta(file, "tokenizer.ggml.tokens");
+    assert_int_equal(tokens->count, 2);
+    assert_memory_equal(tokens->strings[1].data, "b\0c", 3);
+    float a[256], b[256]; /* the exact tensor */
+    for (uint64_t r = 0; r < 4; r++) {
+        sterna_tensor_row(sterna_model_file_find(source, "blk.0.attn_v.weight"), r, a);
+        sterna_tensor_row(sterna_model_file_find(file, "blk.0.attn_v.weight"), r, b);
+        assert_memory_equal(a, b, sizeof a);
+    }
+    sterna_model_file_close(file);
+    sterna_model_file_close(source);
+}
+
+static void read_bytes(const char *path, char **bytes, size_t *size)
+{
+    assert_int_equal(sterna_file_read(path, 1 << 20, bytes, size, NULL), STERNA_OK);
+}
+
+/* Every method, scale and layout; one thread and three give the same bytes. */
+static void threads_change_nothing(void **state)
+{
+    (void)state;
+    static const char *const methods[] = {"itf", "absmean"};
+    static const char *const scales[] = {"group", "row", "tensor"};
+    static const char *const types[] = {"TQ1_0", "TQ2_0", "Q2_0", "PQ2_0", "PTQ1_0"};
+    const char *in = path_of("in.gguf");
+    const char *one = path_of("one.gguf"), *three = path_of("three.gguf");
+    write_model(in, model, MODEL, 0);
+    for (int i = 0; i < 30; i++) {
+        sterna_quantize_options options = {.method = methods[i % 2],
+                                           .scales = scales[i % 3],
+                                           .type = types[i % 5],
+                                           .keep = i % 4 ? "F16" : "Q8_0",
+                                           .threads = 1};
+        assert_int_equal(sterna_quantize_model(in, one, &options, NULL, NULL), STERNA_OK);
+        options.threads = 3;
+        assert_int_equal(sterna_quantize_model(in, three, &options, NULL, NULL), STERNA_OK);
+        char *a, *b;
+        size_t na, nb;
+        read_bytes(one, &a, &na);
+        read_bytes(three, &b, &nb);
+        assert_int_equal(na, nb);
+        assert_memory_equal(a, b, na);
+        sterna_free(a);
+        sterna_free(b);
+        sterna_model_file *file = open_model(one);
+        const sterna_tensor *q = sterna_model_file_find(file, "blk.0.attn_q.weight");
+        int8_t trits[512];
+        float s[8], all[8];
+        size_t groups = 512 / (size_t)sterna_tensor_group(q);
+        assert_true(sterna_tensor_row_trits(q, 0, trits, s));
+        assert_true(sterna_tensor_row_trits(q, 1, trits, all));
+        if (i % 3 > 0)
+            for (size_t g = 1; g < groups; g++) assert_true(s[g] == s[0]);
+        assert_int_equal(s[0] == all[0], i % 3 == 2);
+        sterna_model_file_close(file);
+    }
+}
+
+static bool cancel(void *context, const char *stage, double done, double total)
+{
+    (void)context;
+    (void)stage;
+    assert_true(done <= total);
+    return false;
+}
+
+static void refuses(float bad, const sterna_quantize_options *options, const char *part)
+{
+    const char *in = path_of("bad.gguf"), *out = path_of("never.gguf");
+    sterna_error err = {0};
+    write_model(in, model, MODEL, bad);
+    assert_int_not_equal(sterna_quantize_model(in, out, options, NULL, &err), STERNA_OK);
+    if (!strstr(err.message, part)) fail_msg("'%s' does not say '%s'", err.message, part);
+    assert_false(sterna_path_exists(out));
+}
+
+static void bad_weights_are_refused(void **state)
+{
+    (void)state;
+    const sterna_quantize_options options = {0}, tensor = {.scales = "tensor"};
+    refuses(NAN, &options, "'blk.0.attn_q.weight', row 3 holds a weight that is not a finite");
+    refuses(INFINITY, &tensor, "'blk.0.attn_q.weight', row 3 holds a weight that is not a finite");
+    refuses(1e7f, &options, "'blk.0.attn_q.weight', row 3 holds weights too large for Q2_0");
+    const sterna_quantize_options unknown = {.method = "magic"}, type = {.type = "Q4_0"};
+    refuses(0, &unknown, "method 'magic' is unknown; there are: itf, absmean");
+    refuses(0, &type, "type 'Q4_0' is unknown");
+    const sterna_quantize_options cancelled = {.progress = cancel};
+    refuses(0, &cancelled, "cancelled");
+    sterna_error err = {0};
+    assert_int_equal(
+        sterna_quantize_model(path_of("bad.gguf"), path_of("x.bin"), &options, NULL, &err),
+        STERNA_ERROR_ARGUMENT);
+    assert_non_null(strstr(err.message, "ends in .gguf"));
+}
+
+/* Any allocation may fail; nothing is left behind. */
+static void survives_no_memory(void **state)
+{
+    (void)state;
+    const char *in = path_of("in.gguf"), *out = path_of("memory.gguf");
+    write_model(in, model, MODEL, 0);
+    const sterna_quantize_options options = {.threads = 1};
+    for (long n = 0;; n++) {
+        char *receipt = NULL;
+        unlink(out);
+        sterna_alloc_fail_after(n);
+        sterna_status status = sterna_quantize_model(in, out, &options, &receipt, NULL);
+        sterna_alloc_fail_after(-1);
+        free(receipt);
+        if (status == STERNA_OK) {
+            assert_true(n > 20);
+            break;
+        }
+        assert_int_equal(status, STERNA_ERROR_MEMORY);
+        assert_false(sterna_path_exists(out));
+    }
+}
+
+static void same_weights(const char *a, const char *b)
+{
+    sterna_model_file *x = open_model(a), *y = open_model(b);
+    assert_int_equal(x->n_tensors, y->n_tensors);
+    for (size_t i = 0; i < x->n_tensors; i++) {
+        const sterna_tensor *s = &x->tensors[i], *t = sterna_model_file_find(y, s->name);
+        assert_non_null(t);
+        float p[512], q[512];
+        for (uint64_t r = 0; r < sterna_tensor_rows(s); r++) {
+            sterna_tensor_row(s, r, p);
+            sterna_tensor_row(t, r, q);
+            for (uint64_t c = 0; c < s->dims[0]; c++) assert_true(p[c] == q[c]);
+        }
+    }
+    sterna_model_file_close(x);
+    sterna_model_file_close(y);
+}
+
+static void converts_exactly(void **state)
+{
+    (void)state;
+    const char *in = path_of("in.gguf"), *out = path_of("out.gguf");
+    const char *again = path_of("again.gguf");
+    write_model(in, model, MODEL, 0);
+    sterna_error err = {0};
+    const sterna_convert_options as_is = {0}, other = {.type = "Q2_0"}, back = {.type = "TQ1_0"};
+    char *a, *b;
+    size_t na, nb;
+    assert_int_equal(sterna_convert_model(in, out, &as_is, NULL, &err), STERNA_OK);
+    assert_int_equal(sterna_convert_model(out, again, &as_is, NULL, &err), STERNA_OK);
+    read_bytes(out, &a, &na);
+    read_bytes(again, &b, &nb);
+    assert_int_equal(na, nb);
+    assert_memory_equal(a, b, na);
+    sterna_free(a);
+    sterna_free(b);
+    same_weights(in, out);
+    char *report;
+    if (sterna_convert_model(in, out, &other, &report, &err)) fail_msg("%s", err.message);
+    free(report);
+    same_weights(in, out);
+    sterna_model_file *file = open_model(out);
+    assert_int_equal(sterna_model_file_find(file, "blk.0.attn_v.weight")->type, STERNA_TYPE_Q2_0);
+    sterna_model_file_close(file);
+    assert_int_equal(sterna_convert_model(out, again, &back, NULL, &err), STERNA_OK);
+    same_weights(in, again);
+
+    const sterna_convert_options small = {.float_type = "F16"};
+    assert_int_equal(sterna_convert_model(in, out, &small, NULL, &err), STERNA_OK);
+    file = open_model(out);
+    assert_int_equal(sterna_model_file_find(file, "blk.0.attn_q.weight")->type, STERNA_TYPE_F16);
+    assert_int_equal(sterna_model_file_find(file, "output_norm.weight")->type, STERNA_TYPE_F32);
+    assert_int_equal(sterna_model_file_find(file, "blk.0.attn_v.weight")->type, STERNA_TYPE_TQ1_0);
+    sterna_model_file_close(file);
+}
+
+static void conversion_names_what_is_wrong(void **state)
+{
+    (void)state;
+    static const made mixed[] = {{"blk.0.ffn_up.weight", STERNA_TYPE_Q2_0, 256, 2}};
+    const char *in = path_of("mixed.gguf"), *out = path_of("never.gguf");
+    sterna_error err = {0};
+    write_model(in, mixed, 1, 0);
+    const sterna_convert_options wide = {.type = "PQ2_0"}, no = {.type = "Q4_K"};
+    assert_int_equal(sterna_convert_model(in, out, &wide, NULL, &err), STERNA_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "'blk.0.ffn_up.weight', row 0"));
+    assert_false(sterna_path_exists(out));
+    assert_int_equal(sterna_convert_model(in, out, &no, NULL, &err), STERNA_ERROR_ARGUMENT);
+    const sterna_convert_options huge = {.float_type = "F16"};
+    write_model(in, model, MODEL, 1e6f);
+    assert_int_equal(sterna_convert_model(in, out, &huge, NULL, &err), STERNA_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "too large for F16"));
+}
+
+/* GGUF to safetensors and on to safetensors: the values stay. */
+static void safetensors_hold_the_same(void **state)
+{
+    (void)state;
+    const char *in = path_of("in.gguf"), *out = path_of("model.safetensors");
+    const char *again = path_of("again.safetensors");
+    write_model(in, model, MODEL, 0);
+    sterna_error err = {0};
+    const sterna_convert_options options = {0};
+    if (sterna_convert_model(in, out, &options, NULL, &err)) fail_msg("%s", err.message);
+    same_weights(in, out);
+    if (sterna_convert_model(out, again, &options, NULL, &err)) fail_msg("%s", err.message);
+    same_weights(in, again);
+}
+
+static int make_folder(void **state)
+{
+    (void)state;
+    snprintf(folder, sizeof folder, "/tmp/sterna-quant-XXXXXX");
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"in.gguf",     "out.gguf",          "one.gguf",
+                                        "three.gguf",  "bad.gguf",          "again.gguf",
+                                        "memory.gguf", "mixed.gguf",        "never.gguf",
+                                        "x.bin",       "model.safetensors", "again.safetensors"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) unlink(path_of(names[i]));
+    return rmdir(folder); /* fails when a temporary file was left behind */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reaches_theory),
+        cmocka_unit_test(finds_the_optimum),
+        cmocka_unit_test(itf_never_rises),
+        cmocka_unit_test(absmean_is_bitnets),
+        cmocka_unit_test(odd_rows),
+        cmocka_unit_test(names_tell_roles),
+        cmocka_unit_test(quantizes_a_file),
+        cmocka_unit_test(threads_change_nothing),
+        cmocka_unit_test(bad_weights_are_refused),
+        cmocka_unit_test(survives_no_memory),
+        cmocka_unit_test(converts_exactly),
+        cmocka_unit_test(conversion_names_what_is_wrong),
+        cmocka_unit_test(safetensors_hold_the_same),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}

@@ -238,7 +238,8 @@ void sterna_decoder_forward(sterna_workspace *w, const sterna_forward *call)
     pthread_mutex_unlock(&decoder->turn);
 }
 
-void sterna_decoder_logits(sterna_workspace *w, size_t first, size_t count, float *logits)
+void sterna_decoder_logits(sterna_workspace *w, size_t first, size_t count, float *logits,
+                           float *const *rows)
 {
     sterna_decoder *decoder = w->decoder;
     sterna_device *device = decoder->device;
@@ -253,8 +254,9 @@ void sterna_decoder_logits(sterna_workspace *w, size_t first, size_t count, floa
         device->matmul(device, w->normed, n, &head, 1);
         if (config->logit_soft_cap > 0)
             device->soft_cap(device, w->logits, n * vocabulary, config->logit_soft_cap);
-        device->download(device, logits + done * vocabulary, w->logits,
-                         n * vocabulary * sizeof *logits);
+        for (size_t i = 0; i < n; i++)
+            device->download(device, rows ? rows[done + i] : logits + (done + i) * vocabulary,
+                             w->logits + i * vocabulary, vocabulary * sizeof *logits);
         done += n;
     }
     pthread_mutex_unlock(&decoder->turn);

@@ -65,8 +65,9 @@ typedef struct sterna_forward {
 /* Runs the layers and keeps the hidden states in the workspace. Cannot fail: the caller checked ids
  * and positions. Allocates nothing. */
 void sterna_decoder_forward(sterna_workspace *workspace, const sterna_forward *call);
-/* Logits of tokens [first, first + count) of the last forward pass into host memory,
- * [count][vocabulary]. */
-void sterna_decoder_logits(sterna_workspace *workspace, size_t first, size_t count, float *logits);
+/* Logits of tokens [first, first + count) of the last forward pass into host memory: `logits` is
+ * [count][vocabulary], or NULL and token first + i goes to rows[i] of [vocabulary]. */
+void sterna_decoder_logits(sterna_workspace *workspace, size_t first, size_t count, float *logits,
+                           float *const *rows);
 
 #endif

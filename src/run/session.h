@@ -42,7 +42,7 @@ struct sterna_session {
     bool has_logits;
     sterna_batch_place *places; /* [max_batch] */
     uint32_t *lengths;          /* [max_batch] */
-    int32_t *ids;               /* [max_batch] */
+    float **rows;               /* [max_batch] */
     atomic_bool cancelled;
 };
 
@@ -53,9 +53,13 @@ void sterna_run_session_free(sterna_session *session);
  * checked first; a cancelled call leaves the session as it was. */
 sterna_status sterna_run_append(sterna_session *session, const int32_t *ids, size_t count,
                                 float *logits, sterna_error *err);
+/* The same for callers that run many: a cancellation that came before the call counts too. */
+sterna_status sterna_run_extend(sterna_session *session, const int32_t *ids, size_t count,
+                                sterna_error *err);
 /* Called with the logits [vocabulary] after token `index` of the appended ones, in order. */
 typedef void (*sterna_on_logits)(void *context, size_t index, const float *logits);
-/* The same; the logits of tokens first..count-1 are shown to `on_logits` and not kept. */
+/* As sterna_run_append; the logits of tokens first..count-1 are shown to `on_logits` and not kept.
+ */
 sterna_status sterna_run_append_each(sterna_session *session, const int32_t *ids, size_t count,
                                      size_t first, sterna_on_logits on_logits, void *context,
                                      sterna_error *err);

@@ -1,0 +1,79 @@
+/* Opening a model with everything that belongs to it. */
+#include "base/clock.h"
+#include "base/cpu.h"
+#include "base/memory.h"
+#include "run/generate.h"
+#include "run/text.h"
+
+static sterna_status open_device(sterna_model *model, const sterna_model_options *options,
+                                 sterna_error *err)
+{
+    if (options->threads < 0)
+        return sterna_fail(err, STERNA_ERROR_ARGUMENT, "%d threads make no sense; 0 takes all",
+                           options->threads);
+    sterna_status status =
+        sterna_cpu_level(options->cpu ? options->cpu : "auto", &model->features, err);
+    if (status) return status;
+    model->threads = options->threads ? options->threads : sterna_cpu_count();
+    const sterna_cpu_options cpu = {.threads = model->threads, .features = model->features};
+    return sterna_device_cpu_open(&cpu, &model->device, err);
+}
+
+static sterna_status load(const sterna_model_file *file, sterna_model *model,
+                          const sterna_model_options *options, sterna_error *err)
+{
+    /* the configuration first: an unknown architecture is the sentence that helps most */
+    sterna_config config = {0};
+    sterna_status status = sterna_config_read(file, &config, err);
+    size_t vocabulary = config.vocabulary;
+    sterna_config_free(&config);
+    if (!status) status = sterna_load_tokenizer(file, vocabulary, &model->tokenizer, err);
+    if (!status) status = sterna_load_chat_template(file, &model->chat_template, err);
+    if (!status) status = open_device(model, options, err);
+    if (status) return status;
+    model->sampling = sterna_sampling_usual();
+    sterna_sampling_recommended(file, &model->sampling);
+    const sterna_decoder_options decoder = {.arithmetic = options->arithmetic,
+                                            .progress = options->progress,
+                                            .progress_context = options->progress_context};
+    return sterna_decoder_load(file, model->device, &decoder, &model->decoder, err);
+}
+
+sterna_status sterna_run_open(const char *path, const sterna_model_options *options,
+                              sterna_model **out, sterna_error *err)
+{
+    const sterna_model_options none = {0};
+    if (!options) options = &none;
+    double start = sterna_now();
+    sterna_file_options file_options = {.i2s_order = STERNA_I2S_X86};
+    sterna_status status = STERNA_OK;
+    if (options->i2s_order)
+        status = sterna_i2s_order_from_name(options->i2s_order, &file_options.i2s_order, err);
+    if (status) return status;
+    sterna_model *model = sterna_calloc(1, sizeof *model);
+    if (!model) return sterna_fail_memory(err, "a model");
+    sterna_model_file *file = NULL;
+    model->path = sterna_strdup(path);
+    if (!model->path) status = sterna_fail_memory(err, "a path");
+    if (!status) status = sterna_model_file_open(path, &file_options, &file, err);
+    if (!status) status = load(file, model, options, err);
+    sterna_model_file_close(file);
+    model->load_s = sterna_now() - start;
+    if (status) {
+        sterna_run_close(model);
+        return status;
+    }
+    *out = model;
+    return STERNA_OK;
+}
+
+void sterna_run_close(sterna_model *model)
+{
+    if (!model) return;
+    sterna_decoder_free(model->decoder);
+    sterna_tokenizer_free(model->tokenizer);
+    sterna_free(model->chat_template);
+    if (model->device) model->device->close(model->device);
+    sterna_free(model->path);
+    sterna_free(model);
+}

@@ -212,6 +212,10 @@ sterna_status sterna_config_read(const sterna_model_file *file, sterna_config *c
                            : file->container == STERNA_HF ? sterna_config_read_hf(file, &read, err)
                                                           : read_llama2c(file, &read, err);
     if (!status) status = check(&read, file->path, err);
+    /* in float32, as the reference does when it computes in float32 */
+    read.embedding_scale = 1;
+    if (!status && read.family->has & STERNA_SCALES_EMBEDDING)
+        read.embedding_scale = sqrtf((float)read.width);
     if (status) {
         sterna_config_free(&read);
         return status;

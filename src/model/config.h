@@ -72,8 +72,8 @@ typedef struct sterna_config {
     sterna_rope_config rope[STERNA_ROPE_KINDS];
     sterna_rope_style rope_style;
     float norm_eps;
-    float norm_shift;     /* added to every stored norm gain (Hugging Face Gemma stores gain - 1) */
-    bool scale_embedding; /* rows are multiplied by sqrt(width) */
+    float norm_shift; /* added to every stored norm gain (Hugging Face Gemma stores gain - 1) */
+    float embedding_scale; /* of the looked-up rows */
     float attention_scale;
     float attention_soft_cap, logit_soft_cap; /* 0 = none */
     sterna_gate gate;

@@ -318,7 +318,6 @@ sterna_status sterna_config_read_gguf(const sterna_model_file *file, sterna_conf
              architecture.data);
     config->gate = config->family->gate;
     config->rope_style = config->family->gguf_rope;
-    config->scale_embedding = config->family->has & STERNA_SCALES_EMBEDDING;
     config->activation =
         config->family->has & STERNA_INT8_TOKENS ? STERNA_ACT_INT8_TOKEN : STERNA_ACT_AUTO;
     status = read_sizes(&r, config, err);

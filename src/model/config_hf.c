@@ -404,7 +404,6 @@ sterna_status sterna_config_read_hf(const sterna_model_file *file, sterna_config
     sterna_status status = find_family(&r, config, err);
     if (status) return status;
     config->rope_style = STERNA_ROPE_HALVES;
-    config->scale_embedding = config->family->has & STERNA_SCALES_EMBEDDING;
     config->norm_shift = config->family->has & STERNA_GAIN_LESS_ONE ? 1.0f : 0.0f;
     status = read_sizes(&r, config, err);
     if (!status) status = read_layers(&r, config, err);

@@ -229,8 +229,8 @@ void sterna_decoder_forward(sterna_workspace *w, const sterna_forward *call)
     sterna_device *device = decoder->device;
     pthread_mutex_lock(&decoder->turn);
     make_turns(w, call);
-    device->embed(device, decoder->embedding.weight, call->ids, call->n, decoder->embedding_scale,
-                  w->x);
+    device->embed(device, decoder->embedding.weight, call->ids, call->n,
+                  decoder->config.embedding_scale, w->x);
     for (uint32_t layer = 0; layer < decoder->config.n_layers; layer++) {
         attention_block(w, call, layer);
         ffn_block(w, call->n, layer);

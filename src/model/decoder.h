@@ -25,8 +25,7 @@ struct sterna_decoder {
     sterna_device *device;
     sterna_part embedding, final_norm, head; /* tied: head.weight is embedding.weight */
     sterna_layer *layers;                    /* [n_layers] */
-    float embedding_scale;
-    uint32_t max_ffn; /* widest layer */
+    uint32_t max_ffn;                        /* widest layer */
     sterna_hadamard_rules hadamard;
     sterna_loaded_weight *weights;
     size_t n_weights;

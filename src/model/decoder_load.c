@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/half.h"
 #include "base/memory.h"
 #include "model/decoder.h"
 
@@ -303,24 +302,12 @@ static sterna_status load_layer(loader *l, uint32_t index)
     return status;
 }
 
-/* transformers multiplies embeddings by sqrt(width) rounded to the type of the table. */
-static float embedding_scale(const sterna_config *config, sterna_type table)
-{
-    if (!config->scale_embedding) return 1;
-    float scale = sqrtf((float)config->width);
-    if (table == STERNA_TYPE_BF16) return sterna_bf16_to_f32(sterna_f32_to_bf16(scale));
-    if (table == STERNA_TYPE_F16) return sterna_f16_to_f32(sterna_f32_to_f16(scale));
-    return scale;
-}
-
 static sterna_status load_ends(loader *l)
 {
     sterna_decoder *decoder = l->decoder;
     const sterna_config *config = &decoder->config;
     wanted table = {
         STERNA_SLOT_EMBEDDING, config->vocabulary, config->width, STERNA_SLOTS, 0, 0, false};
-    const sterna_tensor *tensor = find(l, 0, STERNA_SLOT_EMBEDDING, ".weight");
-    if (tensor) decoder->embedding_scale = embedding_scale(config, tensor->type);
     sterna_status status = load_matrix(l, 0, &table, &decoder->embedding);
     if (!status)
         status = load_norm(l, 0, STERNA_SLOT_FINAL_NORM, config->width, &decoder->final_norm);

@@ -1,7 +1,6 @@
 /* Finding the tokenizer and the chat template of a model file. */
 #include "run/text.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -153,22 +152,28 @@ static sterna_status from_gguf(const sterna_model_file *file, sterna_tokenizer *
     return status;
 }
 
+static int add_json(const char *text, size_t size, void *buffer)
+{
+    sterna_buffer_add(buffer, text, size);
+    return ((sterna_buffer *)buffer)->failed ? -1 : 0;
+}
+
 static sterna_status from_json(const sterna_model_file *file, sterna_tokenizer **out,
                                sterna_error *err)
 {
-    char *text = NULL, *config = NULL;
+    char *text = NULL;
+    sterna_buffer config = {0};
     size_t size = 0;
     sterna_status status = sterna_file_read(file->tokenizer_json_path,
                                             STERNA_TOKENIZER_MAX_FILE_BYTES, &text, &size, err);
-    if (!status && file->tokenizer_config) {
-        config = json_dumps(file->tokenizer_config, JSON_COMPACT);
-        if (!config) status = sterna_fail_memory(err, "tokenizer_config.json");
-    }
+    if (!status && file->tokenizer_config &&
+        json_dump_callback(file->tokenizer_config, add_json, &config, JSON_COMPACT))
+        status = sterna_fail_memory(err, "tokenizer_config.json");
     if (!status)
-        status = sterna_tokenizer_from_json(file->tokenizer_json_path, text, size, config,
-                                            config ? strlen(config) : 0, out, err);
+        status = sterna_tokenizer_from_json(file->tokenizer_json_path, text, size, config.data,
+                                            config.size, out, err);
     sterna_free(text);
-    free(config); /* jansson's */
+    sterna_buffer_free(&config);
     return status;
 }
 

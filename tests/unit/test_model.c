@@ -79,7 +79,7 @@ static sterna_status load_model(const char *path, const char *cpu, sterna_arithm
     memset(model, 0, sizeof *model);
     sterna_status status = sterna_model_file_open(path, NULL, &file, err);
     if (status) return status;
-    sterna_cpu_options cpu_options = {.threads = 2};
+    sterna_cpu_options cpu_options = {.threads = 1}; /* the models are tiny */
     assert_int_equal(sterna_cpu_level(cpu, &cpu_options.features, err), STERNA_OK);
     status = sterna_device_cpu_open(&cpu_options, &model->device, err);
     const sterna_decoder_options options = {.arithmetic = arithmetic};

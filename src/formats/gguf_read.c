@@ -112,7 +112,7 @@ static sterna_status read_header(sterna_model_file *file, const sterna_source *s
     p->version = sterna_cursor_u32(&p->cursor);
     p->n_tensors = sterna_cursor_u64(&p->cursor);
     p->n_meta = sterna_cursor_u64(&p->cursor);
-    if (!magic || memcmp(magic, "GGUF", 4) != 0)
+    if (!magic || memcmp(magic, "GGUF", 4) != 0) /* a later part of a split file */
         return sterna_fail(err, STERNA_ERROR_FORMAT, "%s: not a GGUF file", p->path);
     if (source->size >= 8) {
         sterna_status status = check_version(p->path, p->version, err);

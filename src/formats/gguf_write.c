@@ -23,12 +23,8 @@ sterna_status sterna_writer_settle_alignment(sterna_model_writer *writer, sterna
     return STERNA_OK;
 }
 
-sterna_status sterna_gguf_directory(const sterna_model_writer *writer, sterna_buffer *out,
-                                    sterna_error *err)
+void sterna_gguf_directory(const sterna_model_writer *writer, sterna_buffer *out)
 {
-    if (writer->n_items > STERNA_GGUF_MAX_KEYS)
-        return sterna_fail(err, STERNA_ERROR_LIMIT, "%s: %zu metadata keys; at most %d are allowed",
-                           writer->path, writer->n_items, STERNA_GGUF_MAX_KEYS);
     sterna_buffer_add(out, "GGUF", 4);
     sterna_put_u32(out, 3);
     sterna_put_u64(out, writer->n_entries);
@@ -48,5 +44,4 @@ sterna_status sterna_gguf_directory(const sterna_model_writer *writer, sterna_bu
         sterna_put_u64(out, writer->entries[i].offset);
     }
     while (out->size & (writer->alignment - 1) && !out->failed) sterna_buffer_add_char(out, 0);
-    return STERNA_OK;
 }

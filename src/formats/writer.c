@@ -28,8 +28,9 @@ sterna_status sterna_model_writer_open(const char *path, sterna_model_writer **o
     writer->alignment = STERNA_GGUF_DEFAULT_ALIGNMENT;
     writer->path = sterna_strdup(path);
     writer->names = sterna_map_new(0);
+    writer->keys = sterna_map_new(0);
     sterna_status status =
-        writer->path && writer->names ? STERNA_OK : sterna_fail_memory(err, path);
+        writer->path && writer->names && writer->keys ? STERNA_OK : sterna_fail_memory(err, path);
     if (!status) status = sterna_writer_open(path, &writer->file, err);
     if (status)
         sterna_model_writer_abort(writer);
@@ -46,12 +47,34 @@ void sterna_model_writer_abort(sterna_model_writer *writer)
     sterna_free(writer->items);
     sterna_free(writer->entries);
     sterna_map_free(writer->names);
+    sterna_map_free(writer->keys);
     sterna_arena_free(&writer->arena);
     sterna_free(writer->path);
     sterna_free(writer);
 }
 
 /* ---- metadata ---- */
+
+static sterna_status add_item(sterna_model_writer *writer, sterna_text key, sterna_error *err)
+{
+    if (writer->n_items >= STERNA_GGUF_MAX_KEYS)
+        return sterna_fail(err, STERNA_ERROR_LIMIT, "%s: more than %d metadata keys", writer->path,
+                           STERNA_GGUF_MAX_KEYS);
+    if (writer->n_items == writer->item_room) {
+        size_t room = writer->item_room ? writer->item_room * 2 : 64;
+        sterna_meta_item *items = sterna_realloc(writer->items, room, sizeof *items);
+        if (!items) return sterna_fail_memory(err, writer->path);
+        writer->items = items;
+        writer->item_room = room;
+    }
+    char *copy = sterna_arena_string(&writer->arena, key.data, key.size);
+    if (!copy) return sterna_fail_memory(err, writer->path);
+    sterna_status status =
+        sterna_map_put(writer->keys, copy, key.size, (int32_t)writer->n_items, NULL, err);
+    if (status) return status;
+    writer->items[writer->n_items++] = (sterna_meta_item){.key = {.data = copy, .size = key.size}};
+    return STERNA_OK;
+}
 
 /* The item of a key, new or emptied; it holds the value as GGUF stores it. */
 static sterna_status begin_item(sterna_model_writer *writer, sterna_text key, uint32_t gguf_type,
@@ -70,17 +93,11 @@ static sterna_status begin_item(sterna_model_writer *writer, sterna_text key, ui
         return sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
                            "%s: metadata '%.*s': safetensors holds strings only", writer->path,
                            (int)key.size, key.data);
-    size_t i = 0; /* a few hundred keys at most are written: a walk will do */
-    while (i < writer->n_items && (writer->items[i].key.size != key.size ||
-                                   memcmp(writer->items[i].key.data, key.data, key.size) != 0))
-        i++;
-    if (i == writer->n_items) {
-        sterna_meta_item *items = sterna_realloc(writer->items, i + 1, sizeof *items);
-        if (items) writer->items = items;
-        char *copy = sterna_arena_string(&writer->arena, key.data, key.size);
-        if (!items || !copy) return sterna_fail_memory(err, writer->path);
-        items[i] = (sterna_meta_item){.key = {.data = copy, .size = key.size}};
-        writer->n_items++;
+    int32_t i = sterna_map_get(writer->keys, key.data, key.size);
+    if (i < 0) {
+        sterna_status status = add_item(writer, key, err);
+        if (status) return status;
+        i = (int32_t)writer->n_items - 1;
     }
     writer->items[i].gguf_type = gguf_type;
     sterna_buffer_clear(&writer->items[i].value);
@@ -283,6 +300,8 @@ sterna_status sterna_model_writer_declare(sterna_model_writer *writer, const ste
                            writer->path, writer->n_entries, STERNA_MAX_TENSOR_NAME_BYTES,
                            STERNA_MAX_TENSORS);
     sterna_status status = check_type(writer, tensor, err);
+    if (!status && !writer->n_entries) /* the metadata are complete now */
+        status = sterna_writer_settle_alignment(writer, err);
     if (status) return status;
     sterna_written_tensor entry = {.tensor = *tensor, .offset = writer->data_size};
     uint64_t rows = 1;
@@ -307,10 +326,6 @@ sterna_status sterna_model_writer_declare(sterna_model_writer *writer, const ste
     if (old >= 0)
         return sterna_fail(err, STERNA_ERROR_ARGUMENT, "%s: tensor '%s' is declared twice",
                            writer->path, name);
-    if (!writer->n_entries) { /* the metadata are complete now */
-        status = sterna_writer_settle_alignment(writer, err);
-        if (status) return status;
-    }
     entry.tensor.name = name;
     writer->entries[writer->n_entries++] = entry;
     writer->data_size += entry.tensor.bytes;
@@ -324,9 +339,11 @@ static sterna_status write_directory(sterna_model_writer *writer, sterna_error *
 {
     if (writer->directory_written) return STERNA_OK;
     sterna_buffer directory = {0};
-    sterna_status status = writer->safetensors
-                               ? sterna_safetensors_directory(writer, &directory, err)
-                               : sterna_gguf_directory(writer, &directory, err);
+    sterna_status status = STERNA_OK;
+    if (writer->safetensors)
+        status = sterna_safetensors_directory(writer, &directory, err);
+    else
+        sterna_gguf_directory(writer, &directory);
     if (!status && directory.failed) status = sterna_fail_memory(err, writer->path);
     if (!status) status = sterna_writer_write(writer->file, directory.data, directory.size, err);
     sterna_buffer_free(&directory);

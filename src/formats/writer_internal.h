@@ -24,7 +24,8 @@ struct sterna_model_writer {
     uint32_t alignment; /* of GGUF data */
     sterna_arena arena; /* names */
     sterna_meta_item *items;
-    size_t n_items;
+    size_t n_items, item_room;
+    sterna_map *keys;
     sterna_written_tensor *entries;
     size_t n_entries, room;
     sterna_map *names;
@@ -41,8 +42,7 @@ void sterna_put_string(sterna_buffer *buffer, const void *bytes, size_t size);
 /* Takes general.alignment from the metadata. */
 sterna_status sterna_writer_settle_alignment(sterna_model_writer *writer, sterna_error *err);
 /* Everything in front of the data. A failed buffer is the caller's to notice. */
-sterna_status sterna_gguf_directory(const sterna_model_writer *writer, sterna_buffer *out,
-                                    sterna_error *err);
+void sterna_gguf_directory(const sterna_model_writer *writer, sterna_buffer *out);
 sterna_status sterna_safetensors_directory(const sterna_model_writer *writer, sterna_buffer *out,
                                            sterna_error *err);
 /* "F32", ...; NULL for types that safetensors cannot hold. */

@@ -84,6 +84,9 @@ static void safetensors_headers(void **state)
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 4, "two integers"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}}", 0,
          "larger than any file"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,4294967296,4294967296],"
+         "\"data_offsets\":[0,0]}}",
+         0, "larger than any file"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[99999999999999999999],\"data_offsets\":[0,0]}}", 0,
          "entry at byte"},
         {"{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4,

@@ -1,4 +1,6 @@
 /* formats/: GGUF, read and written; split files; damage. */
+#include <math.h>
+
 #include "formats_support.h"
 
 enum { U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 };
@@ -70,7 +72,7 @@ static void write_meta(sterna_model_writer *w)
         {"n.u8", STERNA_META_UINT, U8, 200},        {"n.i8", STERNA_META_INT, I8, -100},
         {"n.u16", STERNA_META_UINT, U16, 60000},    {"n.i16", STERNA_META_INT, I16, -30000},
         {"n.i32", STERNA_META_INT, I32, -5},        {"n.u64", STERNA_META_UINT, U64, INT64_MAX},
-        {"n.i64", STERNA_META_INT, I64, INT64_MIN},
+        {"n.i64", STERNA_META_INT, I64, INT64_MIN}, {"n.seven", STERNA_META_INT, I32, 7},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         sterna_meta m = {.key = {numbers[i].key, strlen(numbers[i].key)},
@@ -92,6 +94,21 @@ static void write_meta(sterna_model_writer *w)
                          .count = 2,
                          .raw = shorts};
     assert_int_equal(sterna_model_writer_copy_meta(w, &array, NULL), STERNA_OK);
+    static const uint8_t elements[16] = {254, 255, 255, 255, 255, 255, 255, 255};
+    static const struct {
+        const char *key;
+        uint32_t type;
+    } arrays[] = {{"a.u8", U8},   {"a.i8", I8},   {"a.u16", U16}, {"a.u32", U32},
+                  {"a.i32", I32}, {"a.u64", U64}, {"a.i64", I64}, {"a.f64", F64}};
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {
+        sterna_meta m = {.key = {arrays[i].key, strlen(arrays[i].key)},
+                         .type = STERNA_META_ARRAY,
+                         .gguf_type = ARRAY,
+                         .element_type = arrays[i].type,
+                         .count = 1,
+                         .raw = elements + (arrays[i].type == F64 ? 8 : 0)};
+        assert_int_equal(sterna_model_writer_copy_meta(w, &m, NULL), STERNA_OK);
+    }
     const sterna_text words[] = {{"one", 3}, {"", 0}, {"t\0o", 3}};
     const float floats[] = {0.5f, -2};
     const int32_t ints[] = {7, -7};
@@ -102,6 +119,7 @@ static void write_meta(sterna_model_writer *w)
     assert_int_equal(sterna_model_writer_meta_u32(w, "n.u32", 42, NULL), STERNA_OK);
     assert_int_equal(sterna_model_writer_meta_bool(w, "n.yes", true, NULL), STERNA_OK);
     assert_int_equal(sterna_model_writer_meta_float(w, "n.f32", 0.25f, NULL), STERNA_OK);
+    assert_int_equal(sterna_model_writer_meta_float(w, "n.inf", HUGE_VALF, NULL), STERNA_OK);
     assert_int_equal(sterna_model_writer_meta_string(w, "general.architecture", "llama", 5, NULL),
                      STERNA_OK);
     assert_int_equal(sterna_model_writer_meta_u32(w, "general.alignment", 64, NULL), STERNA_OK);
@@ -180,6 +198,24 @@ static void check_meta(const sterna_model_file *file)
     m = sterna_model_file_meta(file, "a.words");
     assert_int_equal(m->strings[2].size, 3);
     assert_memory_equal(m->strings[2].data, "t\0o", 3);
+    static const struct {
+        const char *key;
+        double value;
+    } elements[] = {{"a.u8", 254}, {"a.i8", -2},  {"a.u16", 65534}, {"a.u32", 4294967294.0},
+                    {"a.i32", -2}, {"a.i64", -2}, {"a.f64", 0},     {"a.u64", 0x1p64}};
+    for (size_t i = 0; i < sizeof elements / sizeof *elements; i++) {
+        m = sterna_model_file_meta(file, elements[i].key);
+        assert_true(sterna_meta_element(m, 0) == elements[i].value);
+        assert_true(sterna_meta_element(m, 1) == 0); /* past the end */
+    }
+    assert_int_equal(sterna_meta_u32(file, "a.ints", true, 0, 1, &u, &err), STERNA_ERROR_FORMAT);
+    assert_non_null(strstr(err.message, "expected an integer, found an array"));
+    assert_int_equal(sterna_meta_float(file, "a.ints", true, &f, NULL), STERNA_ERROR_FORMAT);
+    assert_int_equal(sterna_meta_float(file, "n.inf", true, &f, NULL), STERNA_ERROR_FORMAT);
+    assert_int_equal(sterna_meta_float(file, "n.u8", true, &f, NULL), STERNA_OK);
+    assert_true(f == 200);
+    assert_int_equal(sterna_meta_u32(file, "n.seven", true, 7, 7, &u, NULL), STERNA_OK);
+    assert_int_equal(sterna_meta_string(file, "n.u8", true, &s, NULL), STERNA_ERROR_FORMAT);
     m = sterna_model_file_meta(file, "n.i64");
     assert_true(m->value.i == INT64_MIN && m->gguf_type == I64);
 }
@@ -233,6 +269,13 @@ static void writer_refuses(void **state)
     t.type = STERNA_TYPE_TQ2_0; /* 128 is no multiple of 256 */
     assert_int_equal(sterna_model_writer_declare(w, &t, &err), STERNA_ERROR_FORMAT);
     t.type = STERNA_TYPE_F32;
+    t.n_dims = 5;
+    assert_int_equal(sterna_model_writer_declare(w, &t, &err), STERNA_ERROR_ARGUMENT);
+    t.n_dims = 1;
+    assert_int_equal(sterna_model_writer_meta_u32(w, "", 1, &err), STERNA_ERROR_ARGUMENT);
+    assert_int_equal(sterna_model_writer_meta_u32(w, "general.alignment", 48, &err), STERNA_OK);
+    assert_int_equal(sterna_model_writer_declare(w, &t, &err), STERNA_ERROR_ARGUMENT);
+    assert_int_equal(sterna_model_writer_meta_u32(w, "general.alignment", 32, &err), STERNA_OK);
     assert_int_equal(sterna_model_writer_declare(w, &t, &err), STERNA_OK);
     assert_int_equal(sterna_model_writer_declare(w, &t, &err), STERNA_ERROR_ARGUMENT);
     assert_int_equal(sterna_model_writer_meta_u32(w, "late", 1, &err), STERNA_ERROR_INTERNAL);
@@ -645,6 +688,14 @@ static void split_files(void **state)
     refuse_path(in_folder("renamed.gguf"), STERNA_ERROR_FORMAT, "must end in -00001-of-00003.gguf");
     write_part("m-00001-of-00003.gguf", 3, 3, 3, NULL);
     refuse_path(in_folder(names[0]), STERNA_ERROR_FORMAT, "numbered from 0");
+    sterna_buffer_add_text(&b, "no GGUF at all, whatever its name says");
+    save(in_folder(names[0]), &b);
+    refuse_path(in_folder(names[1]), STERNA_ERROR_FORMAT, "not a GGUF file");
+    sterna_buffer_free(&b);
+    header(&b, 3, 0, 1);
+    key(&b, "split.count", STRING);
+    put_text(&b, "two");
+    refuse(&b, STERNA_ERROR_FORMAT, "an integer from 0 to 65535");
     write_part("single.gguf", 0, 1, 1, NULL); /* a whole in one part */
     sterna_model_file *file = NULL;
     assert_int_equal(sterna_model_file_open(in_folder("single.gguf"), NULL, &file, NULL),

@@ -1,0 +1,270 @@
+/* Integer matmuls of AVX-512 VNNI: a line of 64 bytes is one register of 16 rows x 4 columns for
+ * every field.
+ *
+ * One token: fields are masked, not shifted. Field f then counts 4^f (tern2) or 16^f (int4) times
+ * too much and has an accumulator of its own, shifted once per segment. Four panels go at a time,
+ * from four far-apart places, and share the broadcasts. tern2, per line of 256 weights: 1 load, 4
+ * and, 4 vpdpbusd, 1 broadcast, 1 prefetch.
+ *
+ * Many tokens: fields are shifted down, so that one accumulator per token and panel is enough; two
+ * panels x 12 tokens use 24 of the 32 registers. tern2, per line: 1 load, 4 and, 3 shift for 4 x 12
+ * vpdpbusd, and 6 broadcasts per 12.
+ */
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernels/kernels.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef enum layout { TERN2, INT4, INT8 } layout;
+
+enum {
+    AHEAD = 2048, /* bytes that codes are prefetched ahead of their use */
+    MOST = 12,    /* tokens of a tile */
+};
+
+INLINE size_t fields_of(layout L)
+{
+    return L == TERN2 ? 4 : L == INT4 ? 2 : 1;
+}
+
+/* Field f of a line, times 4^f or 16^f. */
+INLINE __m512i masked(__m512i v, layout L, size_t f)
+{
+    if (L == TERN2) return _mm512_and_si512(v, _mm512_set1_epi8((char)(3 << 2 * f)));
+    if (L == INT4) return _mm512_and_si512(v, _mm512_set1_epi8((char)(15 << 4 * f)));
+    return _mm512_xor_si512(v, _mm512_set1_epi8(-128)); /* + 128, undone by the zero */
+}
+
+/* Field f of a line. */
+INLINE __m512i shifted(__m512i v, layout L, size_t f)
+{
+    if (L == INT8) return masked(v, L, 0);
+    if (L == TERN2 && f == 1) v = _mm512_srli_epi16(v, 2);
+    if ((L == TERN2 && f == 2) || (L == INT4 && f == 1)) v = _mm512_srli_epi16(v, 4);
+    if (L == TERN2 && f == 3) v = _mm512_srli_epi16(v, 6);
+    return masked(v, L, 0);
+}
+
+INLINE __m512i broadcast(const int8_t *x)
+{
+    int32_t four;
+    memcpy(&four, x, 4);
+    return _mm512_set1_epi32(four);
+}
+
+INLINE __m512i line_at(const uint8_t *codes)
+{
+    return _mm512_load_si512((const void *)codes);
+}
+
+/* What is constant over a tile. */
+typedef struct place {
+    const uint8_t *codes;
+    const uint16_t *scales, *mins;
+} place;
+
+INLINE place place_of(const sterna_int_tile *tile, size_t p)
+{
+    return (place){tile->codes + p * tile->codes_step,
+                   tile->scales ? tile->scales + p * tile->scales_step : NULL,
+                   tile->mins ? tile->mins + p * tile->scales_step : NULL};
+}
+
+INLINE __m512 halves(const uint16_t *at)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)at));
+}
+
+/* acc + isum * x_scale * scale (+ x_sum * x_scale * min) */
+INLINE __m512 flush(__m512 acc, __m512i sum, int32_t zero, int32_t x_sum, float x_scale,
+                    const place *at, size_t scale_at)
+{
+    __m512 factor = _mm512_set1_ps(x_scale);
+    sum = _mm512_sub_epi32(sum, _mm512_set1_epi32(zero * x_sum));
+    __m512 scale = at->scales ? _mm512_mul_ps(factor, halves(at->scales + scale_at)) : factor;
+    acc = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, acc);
+    if (at->mins)
+        acc = _mm512_fmadd_ps(_mm512_set1_ps((float)x_sum),
+                              _mm512_mul_ps(factor, halves(at->mins + scale_at)), acc);
+    return acc;
+}
+
+/* One token, P panels: isum of each over `lines` lines. */
+INLINE void walk_one(const place *at, size_t offset, size_t lines, const int8_t *x, layout L,
+                     size_t P, __m512i *sums)
+{
+    const size_t F = fields_of(L), slots = L == INT8 ? 2 : F;
+    __m512i acc[4][4];
+    for (size_t p = 0; p < P; p++)
+        for (size_t a = 0; a < slots; a++) acc[p][a] = _mm512_setzero_si512();
+    for (size_t line = 0; line < lines; line++, offset += 64, x += 4 * F) {
+        __m512i v[4];
+        for (size_t p = 0; p < P; p++) {
+            v[p] = line_at(at[p].codes + offset);
+            _mm_prefetch((const char *)at[p].codes + offset + AHEAD, _MM_HINT_T0);
+        }
+        for (size_t f = 0; f < F; f++) {
+            __m512i four = broadcast(x + 4 * f);
+            for (size_t p = 0; p < P; p++)
+                acc[p][f] = _mm512_dpbusd_epi32(acc[p][f], masked(v[p], L, f), four);
+        }
+    }
+    for (size_t p = 0; p < P; p++) {
+        sums[p] = acc[p][0];
+        if (L == INT4) sums[p] = _mm512_add_epi32(sums[p], _mm512_srai_epi32(acc[p][1], 4));
+        if (L != TERN2) continue;
+        sums[p] = _mm512_add_epi32(sums[p], _mm512_srai_epi32(acc[p][1], 2));
+        __m512i high =
+            _mm512_add_epi32(_mm512_srai_epi32(acc[p][2], 4), _mm512_srai_epi32(acc[p][3], 6));
+        sums[p] = _mm512_add_epi32(sums[p], high);
+    }
+}
+
+/* T tokens, P panels. */
+INLINE void walk_many(const place *at, size_t offset, size_t lines, const int8_t *x, size_t stride,
+                      layout L, size_t P, size_t T, __m512i sums[2][MOST])
+{
+    const size_t F = fields_of(L);
+    __m512i acc[2][MOST];
+    for (size_t p = 0; p < P; p++)
+        for (size_t t = 0; t < T; t++) acc[p][t] = _mm512_setzero_si512();
+    for (size_t line = 0; line < lines; line++, offset += 64, x += 4 * F) {
+        __m512i v[2];
+        for (size_t p = 0; p < P; p++) v[p] = line_at(at[p].codes + offset);
+        for (size_t f = 0; f < F; f++) {
+            __m512i w[2];
+            for (size_t p = 0; p < P; p++) w[p] = shifted(v[p], L, f);
+            for (size_t t = 0; t < T; t++) {
+                __m512i four = broadcast(x + t * stride + 4 * f);
+                for (size_t p = 0; p < P; p++)
+                    acc[p][t] = _mm512_dpbusd_epi32(acc[p][t], w[p], four);
+            }
+        }
+    }
+    for (size_t p = 0; p < P; p++)
+        for (size_t t = 0; t < T; t++) sums[p][t] = acc[p][t];
+}
+
+INLINE int32_t zero_of(const sterna_int_tile *tile, layout L)
+{
+    return L == TERN2 ? 1 : L == INT8 ? tile->zero + 128 : tile->zero;
+}
+
+/* Panels p .. p+P-1 for token t. */
+INLINE void one_token(const sterna_int_tile *tile, size_t p, size_t t, layout L, size_t P)
+{
+    const size_t line_cols = 4 * fields_of(L), S = tile->segments;
+    const int32_t zero = zero_of(tile, L), *x_sums = tile->x_sums + t * S;
+    const float *x_scales = tile->x_scales + t * S;
+    const int8_t *x = tile->x + t * tile->x_stride;
+    place at[4];
+    __m512 acc[4];
+    for (size_t i = 0; i < P; i++) {
+        at[i] = place_of(tile, p + i);
+        acc[i] = _mm512_setzero_ps();
+    }
+    size_t scale_at = 0, left = tile->segments_per_scale;
+    for (size_t s = 0, begin = 0; s < S; s++, begin += tile->segment) {
+        size_t end = begin + tile->segment < tile->cols ? begin + tile->segment : tile->cols;
+        __m512i sums[4];
+        walk_one(at, begin / line_cols * 64, (end - begin) / line_cols, x + begin, L, P, sums);
+        for (size_t i = 0; i < P; i++)
+            acc[i] = flush(acc[i], sums[i], zero, x_sums[s], x_scales[s], &at[i], scale_at);
+        if (--left == 0) {
+            left = tile->segments_per_scale;
+            scale_at += STERNA_PANEL;
+        }
+    }
+    for (size_t i = 0; i < P; i++) {
+        size_t row = (p + i) * tile->row_step;
+        _mm512_storeu_ps(tile->y + t * tile->y_stride + row,
+                         _mm512_mul_ps(acc[i], _mm512_loadu_ps(tile->factors + row)));
+    }
+}
+
+/* Panels p .. p+P-1 for tokens t .. t+T-1. */
+INLINE void many_tokens(const sterna_int_tile *tile, size_t p, size_t t, layout L, size_t P,
+                        size_t T)
+{
+    const size_t line_cols = 4 * fields_of(L), S = tile->segments;
+    const int32_t zero = zero_of(tile, L), *x_sums = tile->x_sums + t * S;
+    const float *x_scales = tile->x_scales + t * S;
+    const int8_t *x = tile->x + t * tile->x_stride;
+    place at[2];
+    __m512 acc[2][MOST];
+    for (size_t i = 0; i < P; i++) {
+        at[i] = place_of(tile, p + i);
+        for (size_t j = 0; j < T; j++) acc[i][j] = _mm512_setzero_ps();
+    }
+    size_t scale_at = 0, left = tile->segments_per_scale;
+    for (size_t s = 0, begin = 0; s < S; s++, begin += tile->segment) {
+        size_t end = begin + tile->segment < tile->cols ? begin + tile->segment : tile->cols;
+        __m512i sums[2][MOST];
+        walk_many(at, begin / line_cols * 64, (end - begin) / line_cols, x + begin, tile->x_stride,
+                  L, P, T, sums);
+        for (size_t i = 0; i < P; i++)
+            for (size_t j = 0; j < T; j++)
+                acc[i][j] = flush(acc[i][j], sums[i][j], zero, x_sums[j * S + s],
+                                  x_scales[j * S + s], &at[i], scale_at);
+        if (--left == 0) {
+            left = tile->segments_per_scale;
+            scale_at += STERNA_PANEL;
+        }
+    }
+    for (size_t i = 0; i < P; i++) {
+        size_t row = (p + i) * tile->row_step;
+        __m512 factors = _mm512_loadu_ps(tile->factors + row);
+        for (size_t j = 0; j < T; j++)
+            _mm512_storeu_ps(tile->y + (t + j) * tile->y_stride + row,
+                             _mm512_mul_ps(acc[i][j], factors));
+    }
+}
+
+/* Token tiles over P panels. */
+INLINE void all_tokens(const sterna_int_tile *tile, size_t p, layout L, size_t P)
+{
+    size_t t = 0, n = tile->n;
+    for (; t + 12 <= n; t += 12) many_tokens(tile, p, t, L, P, 12);
+    for (; t + 4 <= n; t += 4) many_tokens(tile, p, t, L, P, 4);
+    for (; t + 2 <= n; t += 2) many_tokens(tile, p, t, L, P, 2);
+    if (t < n) one_token(tile, p, t, L, P);
+}
+
+INLINE void matmul_int(const sterna_int_tile *tile, layout L)
+{
+    size_t p = 0;
+    if (tile->n == 1)
+        for (; p + 4 <= tile->panels; p += 4) one_token(tile, p, 0, L, 4);
+    for (; p + 2 <= tile->panels; p += 2) all_tokens(tile, p, L, 2);
+    if (p < tile->panels) all_tokens(tile, p, L, 1);
+}
+
+void sterna_matmul_tern2_avx512vnni(const sterna_int_tile *tile)
+{
+    matmul_int(tile, TERN2);
+}
+
+void sterna_matmul_int4_avx512vnni(const sterna_int_tile *tile)
+{
+    matmul_int(tile, INT4);
+}
+
+void sterna_matmul_int8_avx512vnni(const sterna_int_tile *tile)
+{
+    matmul_int(tile, INT8);
+}
+
+uint64_t sterna_peak_avx512vnni(size_t rounds)
+{
+    __m512i acc[16], x = _mm512_set1_epi8(1);
+    for (int i = 0; i < 16; i++) acc[i] = _mm512_setzero_si512();
+    for (size_t r = 0; r < rounds; r++)
+        for (int i = 0; i < 16; i++) {
+            __asm__ volatile("" : "+v"(x)); /* keeps the products in the loop */
+            acc[i] = _mm512_dpbusd_epi32(acc[i], x, x);
+        }
+    for (int i = 0; i < 16; i++) __asm__ volatile("" : : "v"(acc[i]));
+    return rounds * 16 * 128;
+}

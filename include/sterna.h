@@ -65,7 +65,7 @@ typedef struct sterna_session sterna_session;
 typedef struct sterna_tokenizer sterna_tokenizer;
 
 typedef enum sterna_arithmetic {
-    STERNA_ARITHMETIC_AUTO, /* as the model was trained, else int8 activations per group of 128 */
+    STERNA_ARITHMETIC_AUTO, /* as the model was trained, else int8 activations per weight group */
     STERNA_ARITHMETIC_FLOAT /* float32 weights and activations: slow, the accuracy reference */
 } sterna_arithmetic;
 

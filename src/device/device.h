@@ -16,12 +16,13 @@ typedef struct sterna_weight sterna_weight; /* a matrix [rows][cols] on a device
 
 /* How a weight multiplies. */
 typedef enum sterna_activation_mode {
-    STERNA_ACT_AUTO,       /* float for float weights, int8 per group of 128 otherwise */
+    STERNA_ACT_AUTO,       /* float for float weights, int8 per group otherwise */
     STERNA_ACT_FLOAT,      /* float32 activations and weights dequantised to float32: the accuracy
                               reference */
     STERNA_ACT_INT8_TOKEN, /* one scale per token: models trained that way (BitNet): round(x *
                               127/absmax), ties to even */
-    STERNA_ACT_INT8_GROUP, /* one scale per 128 columns of a token */
+    STERNA_ACT_INT8_GROUP, /* one scale per group of columns of a token: the groups that the weights
+                              have, at most 128 columns */
 } sterna_activation_mode;
 
 /* A transform of a matmul's input: multiply by signs (NULL = all +1), then a normalised

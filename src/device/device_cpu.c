@@ -65,7 +65,7 @@ sterna_status sterna_cpu_reserve(sterna_device *device, size_t n, uint64_t max_c
     new.attention_floats = sterna_cpu_attention_floats(cpu->threads, cols, heads, capacity);
     new.transformed = sterna_alloc(n, cols * sizeof(float));
     new.x = sterna_alloc(n, cols);
-    new.group_scales = sterna_alloc(n, (cols / 128 + 1) * sizeof(float));
+    new.group_scales = sterna_alloc(n, cols / 16 * sizeof(float));
     new.unit_sums = sterna_alloc(n, cols / 16 * sizeof(int32_t));
     new.x_scales = sterna_alloc(n, cols / 16 * sizeof(float));
     new.x_sums = sterna_alloc(n, cols / 16 * sizeof(int32_t));

@@ -31,6 +31,7 @@ typedef struct run {
 static bool same_input(const sterna_weight *a, const sterna_weight *b)
 {
     if (a->hadamard.block != b->hadamard.block || a->activation != b->activation) return false;
+    if (a->activation == STERNA_ACT_INT8_GROUP && a->segment != b->segment) return false;
     if (!a->hadamard.block || a->hadamard.signs == b->hadamard.signs) return true;
     return a->hadamard.signs && b->hadamard.signs &&
            memcmp(a->hadamard.signs, b->hadamard.signs, a->cols * sizeof(float)) == 0;
@@ -58,14 +59,15 @@ static void prepare_token(const run *r, const float *x, size_t t)
     if (r->kind->activation == STERNA_ACT_FLOAT) return;
     int8_t *q = scratch->x + t * padded;
     int32_t *sums = scratch->unit_sums + t * (padded / 16);
-    float *scales = scratch->group_scales + t * (cols / 128 + 1);
+    float *scales = scratch->group_scales + t * (padded / 16);
     if (r->kind->activation == STERNA_ACT_INT8_TOKEN) {
         scales[0] = kernels->quantize(x, cols, 1e-5f, q, sums);
         return;
     }
-    for (size_t i = 0; i < cols; i += 128)
-        scales[i / 128] =
-            kernels->quantize(x + i, cols - i < 128 ? cols - i : 128, 0, q + i, sums + i / 16);
+    size_t group = r->kind->segment;
+    for (size_t i = 0; i < cols; i += group)
+        scales[i / group] =
+            kernels->quantize(x + i, cols - i < group ? cols - i : group, 0, q + i, sums + i / 16);
 }
 
 /* Token t: scales and sums per segment of this run's weights. */
@@ -75,14 +77,14 @@ static void expand_token(const run *r, size_t t)
     const sterna_weight *kind = r->kind;
     size_t units = kind->padded / 16, units_per = kind->segment / 16;
     const int32_t *sums = scratch->unit_sums + t * units;
-    const float *scales = scratch->group_scales + t * (r->cols / 128 + 1);
+    const float *scales = scratch->group_scales + t * units;
     bool token = kind->activation == STERNA_ACT_INT8_TOKEN;
     for (size_t s = 0; s < kind->segments; s++) {
         size_t end = (s + 1) * units_per < units ? (s + 1) * units_per : units;
         int32_t sum = 0;
         for (size_t u = s * units_per; u < end; u++) sum += sums[u];
         scratch->x_sums[t * kind->segments + s] = sum;
-        scratch->x_scales[t * kind->segments + s] = scales[token ? 0 : s * kind->segment / 128];
+        scratch->x_scales[t * kind->segments + s] = scales[token ? 0 : s];
     }
 }
 

@@ -53,7 +53,7 @@ static bool is_float_layout(sterna_cpu_layout layout)
     return layout >= STERNA_LAYOUT_F32;
 }
 
-/* Activation groups of 128 must nest with weight groups, and lines must not straddle two groups. */
+/* Segments of at most 128 columns must nest with weight groups, and lines must not straddle two. */
 static bool group_fits(const sterna_weight *weight, size_t group)
 {
     if (group % STERNA_COLUMN_UNIT) return false;

@@ -159,6 +159,14 @@ static bool is_exact(sterna_type type, sterna_activation_mode mode)
            type == STERNA_TYPE_Q5_0 || type == STERNA_TYPE_Q5_1;
 }
 
+/* Columns that share an activation scale: those that share a weight scale, at most 128. */
+static size_t activation_group(const sterna_tensor *tensor)
+{
+    if (sterna_type_describe(tensor->type)->kind != STERNA_KIND_TERNARY) return 32;
+    size_t group = (size_t)sterna_tensor_group(tensor);
+    return group && group < 128 ? group : 128;
+}
+
 static void check_matmul(sterna_device *device, sterna_type type, size_t rows, size_t cols,
                          size_t n, sterna_activation_mode mode)
 {
@@ -184,8 +192,8 @@ static void check_matmul(sterna_device *device, sterna_type type, size_t rows, s
     for (size_t t = 0; t < n; t++) {
         for (size_t i = 0; i < cols; i++) real[t * cols + i] = (double)x[t * cols + i];
         if (!is_float)
-            quantise_naive(x + t * cols, cols, token ? cols : 128, token ? 1e-5f : 0,
-                           real + t * cols);
+            quantise_naive(x + t * cols, cols, token ? cols : activation_group(&tensor),
+                           token ? 1e-5f : 0, real + t * cols);
         for (size_t r = rows; r < stride; r++)
             assert_true(y[t * stride + r] == canary[t * stride + r]);
     }

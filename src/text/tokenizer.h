@@ -56,8 +56,12 @@ typedef struct sterna_vocab {
     /* Flags: 1 yes, 0 no, -1 the file does not say (the default of the kind is taken). */
     int8_t add_bos, add_eos, add_sep, add_space_prefix, remove_extra_whitespaces,
         escape_whitespaces;
+    /* BERT's normaliser (tokenizer.ggml.normalizer.*): as above. */
+    int8_t lowercase, strip_accents;
     const uint8_t *precompiled_charsmap; /* or NULL */
     size_t charsmap_size;
+    const char *model_name; /* general.name or NULL: Phi-3's control tokens swallow the white space
+                               behind them, and only the name tells */
 } sterna_vocab;
 
 void sterna_vocab_init(sterna_vocab *vocab);
@@ -121,6 +125,7 @@ typedef struct sterna_detok {
     const sterna_tokenizer *tokenizer;
     int flags;
     bool started;       /* a token has produced text: the next is not the first */
+    bool space_pending; /* a word has ended: a space comes before the next token */
     uint8_t pending[4]; /* the beginning of a character */
     uint8_t n_pending;
 } sterna_detok;

@@ -63,41 +63,39 @@ void sterna_merges_put(sterna_merges *merges, int32_t left, int32_t right, uint3
     if (slot->merged < 0 || replace) *slot = (merge){left, right, merged, rank};
 }
 
-/* ---- the heap ---- */
+/* ---- the heap: four children a node, so that siblings share a cache line ---- */
 
-static bool before(const sterna_candidate *a, const sterna_candidate *b)
-{
-    return a->cost < b->cost || (a->cost == b->cost && a->left < b->left);
-}
-
-static bool push(sterna_scratch *s, sterna_candidate candidate)
+static bool push(sterna_scratch *s, sterna_merge_candidate candidate)
 {
     if (s->n_heap == s->heap_capacity) {
         size_t capacity = s->heap_capacity * 2 + 64;
-        sterna_candidate *heap = sterna_realloc(s->heap, capacity, sizeof *heap);
+        sterna_merge_candidate *heap = sterna_realloc(s->heap, capacity, sizeof *heap);
         if (!heap) return false;
         s->heap = heap;
         s->heap_capacity = capacity;
     }
     size_t at = s->n_heap++;
-    while (at && before(&candidate, &s->heap[(at - 1) / 2])) {
-        s->heap[at] = s->heap[(at - 1) / 2];
-        at = (at - 1) / 2;
+    while (at && candidate.key < s->heap[(at - 1) / 4].key) {
+        s->heap[at] = s->heap[(at - 1) / 4];
+        at = (at - 1) / 4;
     }
     s->heap[at] = candidate;
     return true;
 }
 
-static sterna_candidate pop(sterna_scratch *s)
+static sterna_merge_candidate pop(sterna_scratch *s)
 {
-    sterna_candidate top = s->heap[0], last = s->heap[--s->n_heap];
-    size_t at = 0;
-    for (size_t child; (child = 2 * at + 1) < s->n_heap; at = child) {
-        if (child + 1 < s->n_heap && before(&s->heap[child + 1], &s->heap[child])) child++;
-        if (!before(&s->heap[child], &last)) break;
-        s->heap[at] = s->heap[child];
+    sterna_merge_candidate *heap = s->heap, top = heap[0], last = heap[--s->n_heap];
+    size_t at = 0, n = s->n_heap;
+    for (size_t child; (child = 4 * at + 1) < n; at = child) {
+        size_t least = child, end = child + 4 < n ? child + 4 : n;
+        for (size_t i = child + 1; i < end; i++)
+            if (heap[i].key < heap[least].key) least = i;
+        child = least;
+        if (heap[child].key >= last.key) break;
+        heap[at] = heap[child];
     }
-    s->heap[at] = last;
+    heap[at] = last;
     return top;
 }
 
@@ -123,23 +121,34 @@ static bool consider(const sterna_tokenizer *t, sterna_scratch *s, const char *t
 {
     if (left < 0 || right < 0 || (size_t)right >= s->n_symbols) return true;
     const sterna_symbol *a = &s->symbols[left], *b = &s->symbols[right];
-    sterna_candidate candidate = {.left = (uint32_t)left,
-                                  .right = (uint32_t)right,
-                                  .size = a->size + b->size,
-                                  .left_id = a->id,
-                                  .right_id = b->id};
+    sterna_merge_candidate candidate = {.size = a->size + b->size};
+    uint32_t rank;
     if (t->model.kind == STERNA_MODEL_BPE) {
         if (a->id < 0 || b->id < 0) return true;
         const merge *found = find(t->model.merges, a->id, b->id);
         if (found->merged < 0) return true;
-        candidate.cost = found->rank;
+        rank = found->rank;
         candidate.id = found->merged;
     } else {
         candidate.id = sterna_piece_id(t, text + a->begin, candidate.size);
         if (candidate.id < 0) return true;
-        candidate.cost = -t->tokens[candidate.id].score;
+        rank = t->tokens[candidate.id].rank;
     }
+    candidate.key = (uint64_t)rank << 32 | (uint32_t)left;
     return push(s, candidate);
+}
+
+/* Whether the candidate's two symbols are still what they were when it was pushed. */
+static bool is_current(const sterna_tokenizer *t, const sterna_scratch *s,
+                       const sterna_merge_candidate *c)
+{
+    const sterna_symbol *left = &s->symbols[(uint32_t)c->key];
+    if (!left->size || (size_t)left->next >= s->n_symbols) return false;
+    const sterna_symbol *right = &s->symbols[left->next];
+    if (left->size + right->size != c->size) return false;
+    if (t->model.kind != STERNA_MODEL_BPE) return true; /* the same span, the same token */
+    const merge *found = find(t->model.merges, left->id, right->id);
+    return found->merged == c->id && found->rank == c->key >> 32;
 }
 
 static bool merge_all(const sterna_tokenizer *t, sterna_scratch *s, const char *text)
@@ -148,18 +157,16 @@ static bool merge_all(const sterna_tokenizer *t, sterna_scratch *s, const char *
     for (size_t i = 1; i < s->n_symbols; i++)
         if (!consider(t, s, text, (int32_t)i - 1, (int32_t)i)) return false;
     while (s->n_heap) {
-        sterna_candidate c = pop(s);
-        sterna_symbol *left = &s->symbols[c.left], *right = &s->symbols[c.right];
-        if (!left->size || !right->size || left->size + right->size != c.size ||
-            left->id != c.left_id || right->id != c.right_id)
-            continue;
+        sterna_merge_candidate c = pop(s);
+        if (!is_current(t, s, &c)) continue;
+        int32_t at = (int32_t)(uint32_t)c.key;
+        sterna_symbol *left = &s->symbols[at], *right = &s->symbols[left->next];
         left->size = c.size;
         left->id = c.id;
         left->next = right->next;
         right->size = 0;
-        if ((size_t)right->next < s->n_symbols) s->symbols[right->next].previous = (int32_t)c.left;
-        if (!consider(t, s, text, left->previous, (int32_t)c.left) ||
-            !consider(t, s, text, (int32_t)c.left, left->next))
+        if ((size_t)right->next < s->n_symbols) s->symbols[right->next].previous = at;
+        if (!consider(t, s, text, left->previous, at) || !consider(t, s, text, at, left->next))
             return false;
     }
     return true;
@@ -180,7 +187,7 @@ static bool add_bytes(const sterna_tokenizer *t, const char *bytes, size_t size,
 static int32_t character_id(const sterna_tokenizer *t, sterna_scratch *s, const char *text,
                             size_t size, bool first, bool last)
 {
-    const sterna_model *model = &t->model;
+    const sterna_text_model *model = &t->model;
     if ((first || !model->prefix.size) && (!last || !model->suffix.size))
         return sterna_piece_id(t, text, size);
     sterna_buffer_clear(&s->word);
@@ -227,7 +234,7 @@ static bool cut_characters(const sterna_tokenizer *t, sterna_scratch *s, const c
     return done && !s->word.failed && !s->path.failed;
 }
 
-static bool taken_whole(const sterna_model *model, const char *text, size_t size)
+static bool taken_whole(const sterna_text_model *model, const char *text, size_t size)
 {
     if (model->ignore_merges) return true;
     if (!model->whole_newlines) return false;

@@ -211,7 +211,7 @@ static sterna_text keep_member(const loader *in, const char *key)
 
 static sterna_status load_bpe(const loader *in)
 {
-    sterna_model *model = &in->t->model;
+    sterna_text_model *model = &in->t->model;
     const json_t *dropout = json_object_get(in->model, "dropout");
     if (json_is_number(dropout) && json_number_value(dropout) != 0)
         return sterna_fail(in->err, STERNA_ERROR_UNSUPPORTED,
@@ -229,7 +229,7 @@ static sterna_status load_bpe(const loader *in)
 
 static sterna_status load_wordpiece(const loader *in)
 {
-    sterna_model *model = &in->t->model;
+    sterna_text_model *model = &in->t->model;
     json_int_t most = 100;
     const json_t *limit = json_object_get(in->model, "max_input_chars_per_word");
     if (json_is_integer(limit)) most = json_integer_value(limit);

@@ -143,6 +143,7 @@ sterna_status sterna_tokenizer_finish(sterna_tokenizer *t, sterna_error *err)
         if (status) return status;
     }
     sterna_status status = sterna_tokenizer_decode_all(t, err);
+    if (!status && t->model.kind == STERNA_MODEL_SPAN_BPE) status = sterna_tokenizer_rank(t, err);
     if (status) return status;
     return t->arena.failed || t->prefix.failed || t->suffix.failed
                ? sterna_fail_memory(err, "a tokenizer")

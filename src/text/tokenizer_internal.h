@@ -44,14 +44,14 @@ void sterna_pieces_add(sterna_pieces *pieces, sterna_piece piece);
 
 /* ---- strings that live as long as the tokenizer ---- */
 
-typedef struct sterna_arena {
-    struct sterna_arena_block *blocks;
+typedef struct sterna_text_arena {
+    struct sterna_text_arena_block *blocks;
     size_t used;
     bool failed;
-} sterna_arena;
+} sterna_text_arena;
 /* A copy with a NUL behind it; NULL (and `failed`) when out of memory. */
-char *sterna_arena_copy(sterna_arena *arena, const char *bytes, size_t size);
-void sterna_arena_free(sterna_arena *arena);
+char *sterna_text_arena_copy(sterna_text_arena *arena, const char *bytes, size_t size);
+void sterna_text_arena_free(sterna_text_arena *arena);
 
 /* ---- normalizer steps ---- */
 
@@ -157,7 +157,7 @@ void sterna_pretokenizer_names(sterna_buffer *out);
 
 /* ---- models ---- */
 
-typedef enum sterna_model_kind {
+typedef enum sterna_text_model_kind {
     STERNA_MODEL_NONE,     /* ids without text: nothing can be encoded */
     STERNA_MODEL_BPE,      /* merges of token pairs by rank */
     STERNA_MODEL_SPAN_BPE, /* merges wherever the concatenation is a token: SentencePiece BPE (by
@@ -166,7 +166,7 @@ typedef enum sterna_model_kind {
     STERNA_MODEL_WORDPIECE,
     STERNA_MODEL_WORDLEVEL,
     STERNA_MODEL_LONGEST /* the longest token at each byte (RWKV) */
-} sterna_model_kind;
+} sterna_text_model_kind;
 
 typedef struct sterna_merges sterna_merges; /* (left id, right id) -> (rank, merged id) */
 sterna_merges *sterna_merges_new(size_t count);
@@ -175,8 +175,8 @@ void sterna_merges_free(sterna_merges *merges);
 void sterna_merges_put(sterna_merges *merges, int32_t left, int32_t right, uint32_t rank,
                        int32_t merged, bool replace);
 
-typedef struct sterna_model {
-    sterna_model_kind kind;
+typedef struct sterna_text_model {
+    sterna_text_model_kind kind;
     sterna_merges *merges;
     bool ignore_merges;  /* a piece that is a token is taken whole */
     bool whole_newlines; /* the same, for pieces of newlines only */
@@ -189,7 +189,7 @@ typedef struct sterna_model {
     sterna_trie *trie;       /* unigram, longest match */
     double unknown_score;    /* unigram */
     int32_t byte_ids[256];   /* "<0xXX>", -1 = none */
-} sterna_model;
+} sterna_text_model;
 
 /* ---- decoding ---- */
 
@@ -220,6 +220,7 @@ typedef struct sterna_token {
     sterna_text text;  /* as the file writes it */
     sterna_text bytes; /* in running text */
     double score;
+    uint32_t rank;      /* by score, the best is 0; equal scores share one */
     uint8_t type;       /* sterna_token_type */
     bool ends;          /* generation */
     bool added;         /* matched as a whole before the model sees the text */
@@ -236,7 +237,7 @@ typedef struct sterna_added {
 
 struct sterna_tokenizer {
     char *name; /* for error sentences */
-    sterna_arena arena;
+    sterna_text_arena arena;
     sterna_token *tokens;
     size_t n_tokens, longest; /* longest: bytes of the longest token */
     sterna_map *pieces;       /* text -> id of what text may become */
@@ -254,7 +255,7 @@ struct sterna_tokenizer {
     sterna_charsmap charsmap;
     sterna_split_step splits[STERNA_MAX_STEPS];
     size_t n_splits;
-    sterna_model model;
+    sterna_text_model model;
     sterna_decode_step decoder[STERNA_MAX_STEPS];
     size_t n_decoder;
     char description[160];
@@ -270,6 +271,8 @@ sterna_status sterna_tokenizer_set(sterna_tokenizer *t, size_t id, sterna_text t
 sterna_status sterna_tokenizer_add(sterna_tokenizer *t, sterna_added added, sterna_error *err);
 /* The maps; after the tokens and before merges and added tokens' ids are looked up. */
 sterna_status sterna_tokenizer_index(sterna_tokenizer *t, sterna_error *err);
+/* The rank of every token by its score, for STERNA_MODEL_SPAN_BPE. */
+sterna_status sterna_tokenizer_rank(sterna_tokenizer *t, sterna_error *err);
 /* Tries, byte table, bytes of every token, ends of generation: last of all. */
 sterna_status sterna_tokenizer_finish(sterna_tokenizer *t, sterna_error *err);
 sterna_status sterna_tokenizer_normalize(sterna_tokenizer *t, sterna_normalize_step step,
@@ -302,11 +305,12 @@ typedef struct sterna_symbol {
     int32_t id, previous, next;
 } sterna_symbol;
 
-typedef struct sterna_candidate {
-    double cost;
-    uint32_t left, right, size;
-    int32_t id, left_id, right_id;
-} sterna_candidate;
+/* Two neighbours that may merge. */
+typedef struct sterna_merge_candidate {
+    uint64_t key;  /* rank of the merge << 32 | index of the left symbol: the smallest goes first */
+    uint32_t size; /* of both */
+    int32_t id;    /* what they become */
+} sterna_merge_candidate;
 
 typedef struct sterna_scratch {
     sterna_regex_scratch regex;
@@ -314,7 +318,7 @@ typedef struct sterna_scratch {
     sterna_pieces pieces, pieces_other, spans;
     sterna_symbol *symbols;
     size_t n_symbols, symbols_capacity;
-    sterna_candidate *heap;
+    sterna_merge_candidate *heap;
     size_t n_heap, heap_capacity;
     struct sterna_best *best; /* unigram */
     size_t best_capacity;

@@ -9,13 +9,13 @@
 
 /* ---- strings ---- */
 
-typedef struct sterna_arena_block {
-    struct sterna_arena_block *next;
+typedef struct sterna_text_arena_block {
+    struct sterna_text_arena_block *next;
     size_t capacity;
     char bytes[];
 } arena_block;
 
-char *sterna_arena_copy(sterna_arena *arena, const char *bytes, size_t size)
+char *sterna_text_arena_copy(sterna_text_arena *arena, const char *bytes, size_t size)
 {
     enum { BLOCK = 1 << 16 };
     if (arena->failed || size > SIZE_MAX / 2) {
@@ -41,7 +41,7 @@ char *sterna_arena_copy(sterna_arena *arena, const char *bytes, size_t size)
     return copy;
 }
 
-void sterna_arena_free(sterna_arena *arena)
+void sterna_text_arena_free(sterna_text_arena *arena)
 {
     while (arena->blocks) {
         arena_block *next = arena->blocks->next;
@@ -52,7 +52,7 @@ void sterna_arena_free(sterna_arena *arena)
 
 sterna_text sterna_tokenizer_keep(sterna_tokenizer *t, const char *bytes, size_t size)
 {
-    const char *copy = sterna_arena_copy(&t->arena, bytes, size);
+    const char *copy = sterna_text_arena_copy(&t->arena, bytes, size);
     return (sterna_text){copy ? copy : "", copy ? size : 0};
 }
 
@@ -103,7 +103,7 @@ void sterna_tokenizer_free(sterna_tokenizer *t)
     sterna_free(t->suffix.data);
     sterna_free(t->added);
     sterna_free(t->tokens);
-    sterna_arena_free(&t->arena);
+    sterna_text_arena_free(&t->arena);
     sterna_free(t->name);
     sterna_free(t);
 }
@@ -169,6 +169,32 @@ sterna_status sterna_tokenizer_index(sterna_tokenizer *t, sterna_error *err)
                            token->text.size, (int32_t)i, NULL, err);
         if (status) return status;
     }
+    return STERNA_OK;
+}
+
+typedef struct scored {
+    double score;
+    int32_t id;
+} scored;
+
+static int by_score(const void *left, const void *right)
+{
+    const scored *a = left, *b = right;
+    return a->score > b->score ? -1 : a->score < b->score;
+}
+
+sterna_status sterna_tokenizer_rank(sterna_tokenizer *t, sterna_error *err)
+{
+    scored *order = sterna_alloc(t->n_tokens, sizeof *order);
+    if (!order) return sterna_fail_memory(err, "a vocabulary");
+    for (size_t i = 0; i < t->n_tokens; i++) order[i] = (scored){t->tokens[i].score, (int32_t)i};
+    if (t->n_tokens) qsort(order, t->n_tokens, sizeof *order, by_score);
+    uint32_t rank = 0;
+    for (size_t i = 0; i < t->n_tokens; i++) {
+        if (i && order[i].score < order[i - 1].score) rank = (uint32_t)i;
+        t->tokens[order[i].id].rank = rank;
+    }
+    sterna_free(order);
     return STERNA_OK;
 }
 

@@ -149,6 +149,10 @@ struct sterna_device {
     void (*kv_store)(sterna_device *device, const sterna_batch_place *places, size_t n,
                      uint32_t layer, const float *k, const float *v);
     void (*attention)(sterna_device *device, const sterna_attention *args);
+
+    /* Bytes per second at which memory is read here, measured now (takes a second or so); 0 when it
+     * cannot be measured. */
+    double (*read_speed)(sterna_device *device);
 };
 
 typedef struct sterna_cpu_options {

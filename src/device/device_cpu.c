@@ -215,6 +215,7 @@ sterna_status sterna_device_cpu_open(const sterna_cpu_options *options, sterna_d
         .kv_free = sterna_cpu_kv_free,
         .kv_store = sterna_cpu_kv_store,
         .attention = sterna_cpu_attention,
+        .read_speed = sterna_cpu_read_speed,
     };
     *out = &cpu->device;
     return STERNA_OK;

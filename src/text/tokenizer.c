@@ -171,7 +171,9 @@ typedef struct encoder {
     const sterna_tokenizer *t;
     sterna_scratch *scratch;
     sterna_ids *ids;
-    int flags;
+    int special;        /* 1: control tokens are looked for */
+    const size_t *cuts; /* offsets in the raw text that no control token spans */
+    size_t n_cuts;
     sterna_error *err;
 } encoder;
 
@@ -240,15 +242,34 @@ static size_t strip_right(const char *text, size_t size, size_t at)
     return at;
 }
 
+/* True when the caller cut the text between begin and end (cuts are ascending). */
+static bool is_cut(const encoder *e, size_t begin, size_t end)
+{
+    size_t low = 0, high = e->n_cuts;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (e->cuts[middle] <= begin)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < e->n_cuts && e->cuts[low] < end;
+}
+
 /* Finds the next added token at or after *at. Its span is [*begin, *end) with the white space that
  * it swallows, and *at moves behind the token itself. */
-static const sterna_added *next_added(const sterna_tokenizer *t, const sterna_trie *trie,
+static const sterna_added *next_added(const encoder *e, sterna_trie *const tries[2],
                                       const char *text, size_t size, size_t done, size_t *at,
                                       size_t *begin, size_t *end)
 {
+    const sterna_tokenizer *t = e->t;
+    const sterna_trie *trie = tries[e->special];
     while (trie && *at < size) {
         int32_t index = -1;
         size_t start = *at, length = sterna_trie_longest(trie, text + start, size - start, &index);
+        if (length && t->added[index].special && is_cut(e, start, start + length))
+            length =
+                tries[0] ? sterna_trie_longest(tries[0], text + start, size - start, &index) : 0;
         if (!length) {
             *at += sterna_utf8_size(text[start]);
             continue;
@@ -265,29 +286,36 @@ static const sterna_added *next_added(const sterna_tokenizer *t, const sterna_tr
     return NULL;
 }
 
-/* Cuts at added tokens; the text between goes to the next stage: first (normalized = false) the raw
- * text, which is then normalised and cut again. */
-static sterna_status encode_cut(encoder *e, const char *text, size_t size, bool normalized,
+static sterna_status encode_split(encoder *e, const char *text, size_t size, bool normalized,
+                                  bool first);
+
+/* Text without raw added tokens: normalised, then split at those that are looked for afterwards.
+ * There the places of cuts are gone, so a cut anywhere keeps all control tokens out. */
+static sterna_status encode_raw(const encoder *e, const char *text, size_t begin, size_t end,
                                 bool first)
 {
-    const sterna_tokenizer *t = e->t;
-    int special = e->flags & STERNA_PARSE_SPECIAL ? 1 : 0;
-    const sterna_trie *trie = (normalized ? t->added_normalized : t->added_raw)[special];
+    encoder inner = *e;
+    if (is_cut(e, begin, end)) inner.special = 0;
+    inner.n_cuts = 0;
+    sterna_status status = sterna_normalize(e->t, e->scratch, text + begin, end - begin, e->err);
+    if (status || !e->scratch->normal.size) return status;
+    return encode_split(&inner, e->scratch->normal.data, e->scratch->normal.size, true, first);
+}
+
+/* Splits at added tokens; the text between goes to the next stage: first (normalized = false) the
+ * raw text, which is then normalised and split again. */
+static sterna_status encode_split(encoder *e, const char *text, size_t size, bool normalized,
+                                  bool first)
+{
+    sterna_trie *const *tries = normalized ? e->t->added_normalized : e->t->added_raw;
     size_t at = 0, done = 0, begin = 0, end = 0;
     for (;;) {
-        const sterna_added *added = next_added(t, trie, text, size, done, &at, &begin, &end);
+        const sterna_added *added = next_added(e, tries, text, size, done, &at, &begin, &end);
         size_t stop = added ? begin : size;
         if (stop > done) {
-            sterna_status status;
             bool starts = first && done == 0;
-            if (normalized) {
-                status = encode_text(e, text + done, stop - done, starts);
-            } else {
-                status = sterna_normalize(t, e->scratch, text + done, stop - done, e->err);
-                if (!status && e->scratch->normal.size)
-                    status = encode_cut(e, e->scratch->normal.data, e->scratch->normal.size, true,
-                                        starts);
-            }
+            sterna_status status = normalized ? encode_text(e, text + done, stop - done, starts)
+                                              : encode_raw(e, text, done, stop, starts);
             if (status) return status;
         }
         if (!added) return STERNA_OK;
@@ -319,6 +347,13 @@ static bool make_well_formed(const char **text, size_t *size, sterna_buffer *out
 sterna_status sterna_encode(const sterna_tokenizer *tokenizer, const char *text, size_t size,
                             int flags, int32_t **ids, size_t *count, sterna_error *err)
 {
+    return sterna_encode_cut(tokenizer, text, size, flags, NULL, 0, ids, count, err);
+}
+
+sterna_status sterna_encode_cut(const sterna_tokenizer *tokenizer, const char *text, size_t size,
+                                int flags, const size_t *cuts, size_t n_cuts, int32_t **ids,
+                                size_t *count, sterna_error *err)
+{
     if (size > STERNA_TEXT_MAX_BYTES)
         return sterna_fail(err, STERNA_ERROR_LIMIT, "a text of %zu bytes is larger than %d", size,
                            (int)STERNA_TEXT_MAX_BYTES);
@@ -326,15 +361,18 @@ sterna_status sterna_encode(const sterna_tokenizer *tokenizer, const char *text,
                                               (uint64_t)STERNA_REGEX_BUDGET_PER_BYTE * size};
     sterna_ids list = {0};
     sterna_buffer repaired = {0};
-    encoder e = {tokenizer, &scratch, &list, flags, err};
+    encoder e = {tokenizer, &scratch, &list, flags & STERNA_PARSE_SPECIAL ? 1 : 0,
+                 cuts,      n_cuts,   err};
     sterna_status status = STERNA_OK;
     bool add = flags & STERNA_ADD_SPECIAL;
     for (size_t i = 0; add && i < tokenizer->prefix.count; i++)
         sterna_ids_add(&list, tokenizer->prefix.data[i]);
     if (!make_well_formed(&text, &size, &repaired))
         status = sterna_fail_memory(err, "a text");
+    else if (n_cuts && text == repaired.data)
+        status = sterna_fail(err, STERNA_ERROR_ARGUMENT, "a text with cuts must be UTF-8");
     else if (size)
-        status = encode_cut(&e, text, size, false, true);
+        status = encode_split(&e, text, size, false, true);
     for (size_t i = 0; add && i < tokenizer->suffix.count; i++)
         sterna_ids_add(&list, tokenizer->suffix.data[i]);
     if (!status && !list.data) { /* no ids: still something to free */
@@ -351,4 +389,20 @@ sterna_status sterna_encode(const sterna_tokenizer *tokenizer, const char *text,
     *ids = list.data;
     *count = list.count;
     return STERNA_OK;
+}
+
+size_t sterna_control_prefix(const sterna_tokenizer *tokenizer, const char *text, size_t size)
+{
+    const sterna_trie *const tries[] = {tokenizer->added_raw[1], tokenizer->added_normalized[1]};
+    size_t longest = 0;
+    for (int i = 0; i < 2; i++) {
+        sterna_trie_walk walk;
+        int32_t index;
+        size_t length;
+        if (!tries[i]) continue;
+        sterna_trie_begin(&walk, tries[i], text, size);
+        while (sterna_trie_next(&walk, &index, &length))
+            if (tokenizer->added[index].special && length > longest) longest = length;
+    }
+    return longest;
 }

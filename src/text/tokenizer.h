@@ -109,6 +109,15 @@ enum {
 sterna_status sterna_encode(const sterna_tokenizer *tokenizer, const char *text, size_t size,
                             int flags, int32_t **ids, size_t *count, sterna_error *err);
 
+/* The same, where the bytes on both sides of each of the ascending offsets `cuts` (inside the text,
+ * which must be UTF-8) never belong to one control token: text of users inside text of the model's
+ * side. */
+sterna_status sterna_encode_cut(const sterna_tokenizer *tokenizer, const char *text, size_t size,
+                                int flags, const size_t *cuts, size_t n_cuts, int32_t **ids,
+                                size_t *count, sterna_error *err);
+/* Bytes of the longest control token that begins the text; 0 = none does. */
+size_t sterna_control_prefix(const sterna_tokenizer *tokenizer, const char *text, size_t size);
+
 enum {
     STERNA_SKIP_SPECIAL = 1 << 0 /* control tokens give no text */
 };

@@ -146,7 +146,7 @@ void sterna_config_set_window(sterna_config *config, uint32_t layer, uint32_t wi
     l->window = window;
     if (l->rope != STERNA_ROPE_ABSENT)
         l->rope =
-            window && config->family->local_rope_base ? STERNA_ROPE_LOCAL : STERNA_ROPE_GLOBAL;
+            window && config->family->local_rope_base > 0 ? STERNA_ROPE_LOCAL : STERNA_ROPE_GLOBAL;
 }
 
 sterna_status sterna_config_make_layers(sterna_config *config, uint32_t window,

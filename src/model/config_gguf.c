@@ -266,7 +266,8 @@ static sterna_status read_rope(reader *r, sterna_config *config, sterna_error *e
         status = sterna_meta_u32(file, key(r, "rope.dimension_count"), false, 2, config->head_dim,
                                  &global->dims, err);
     if (!status) status = read_scaling(r, config, global, err);
-    local->base = config->family->local_rope_base ? config->family->local_rope_base : global->base;
+    local->base =
+        config->family->local_rope_base > 0 ? config->family->local_rope_base : global->base;
     local->dims = global->dims;
     if (!status)
         status = sterna_meta_float(file, key(r, "rope.freq_base_swa"), false, &local->base, err);

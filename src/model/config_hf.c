@@ -301,7 +301,7 @@ static sterna_status read_rope(const reader *r, sterna_config *config, sterna_er
                                             : scaling,
                                config, global, err);
     if (status) return status;
-    local->base = family->local_rope_base ? family->local_rope_base : global->base;
+    local->base = family->local_rope_base > 0 ? family->local_rope_base : global->base;
     local->dims = global->dims;
     status = read_float(r, r->config, "rope_local_base_freq", false, &local->base, err);
     if (!status && per_type)

@@ -1,0 +1,57 @@
+/* What this machine gives: memory read bandwidth and int8 multiply-adds of the device's threads.
+ * Speeds of models are read against them. */
+#include <omp.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "device/device_cpu.h"
+
+enum {
+    READ_BYTES = 1 << 30, /* far beyond the last-level cache of machines with few cores */
+    REPEATS = 3,
+    PEAK_ROUNDS = 2000000,
+};
+
+sterna_status sterna_cpu_measure_read(sterna_device *device, double *bytes_per_second,
+                                      sterna_error *err)
+{
+    const sterna_cpu *cpu = sterna_cpu_of(device);
+    size_t share = (size_t)READ_BYTES / (size_t)cpu->threads / 4096 * 4096;
+    uint8_t *data = sterna_alloc((size_t)cpu->threads, share);
+    if (!data) return sterna_fail_memory(err, "measuring memory bandwidth (1 GB)");
+    uint64_t hash = 0;
+    double best = 0;
+    for (int r = -1; r < REPEATS; r++) { /* the first pass makes the pages */
+        double start = sterna_now();
+#pragma omp parallel num_threads(cpu->threads) reduction(^ : hash)
+        {
+            uint8_t *mine = data + (size_t)omp_get_thread_num() * share;
+            if (r < 0)
+                memset(mine, omp_get_thread_num() + 1, share);
+            else
+                hash ^= cpu->kernels.read(mine, share);
+        }
+        double rate = (double)share * cpu->threads / (sterna_now() - start);
+        if (r >= 0 && rate > best) best = rate;
+    }
+    /* The hash of equal bytes is known; using it keeps the reads. */
+    *bytes_per_second = hash == 1 ? 0 : best;
+    sterna_free(data);
+    return STERNA_OK;
+}
+
+double sterna_cpu_measure_peak(sterna_device *device)
+{
+    const sterna_cpu *cpu = sterna_cpu_of(device);
+    double best = 0;
+    for (int r = 0; r < REPEATS; r++) {
+        uint64_t operations = 0;
+        double start = sterna_now();
+#pragma omp parallel num_threads(cpu->threads) reduction(+ : operations)
+        operations += cpu->kernels.peak(PEAK_ROUNDS);
+        double rate = (double)operations / (sterna_now() - start);
+        if (rate > best) best = rate;
+    }
+    return best;
+}

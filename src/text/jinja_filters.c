@@ -12,6 +12,7 @@
 
 bool sterna_jinja_want_int(jinja_run *run, jinja_value value, const char *what, int64_t *out)
 {
+    *out = 0;
     if (value.type == JINJA_UNDEFINED) return sterna_jinja_fail_undefined(run, value);
     if (!sterna_jinja_is_integer(value))
         return sterna_jinja_fail(run, STERNA_ERROR_FORMAT, "%s must be an integer, not '%s'", what,
@@ -23,6 +24,7 @@ bool sterna_jinja_want_int(jinja_run *run, jinja_value value, const char *what, 
 bool sterna_jinja_want_string(jinja_run *run, jinja_value value, const char *what,
                               jinja_string **out)
 {
+    *out = NULL;
     if (value.type == JINJA_UNDEFINED) return sterna_jinja_fail_undefined(run, value);
     if (value.type != JINJA_STRING)
         return sterna_jinja_fail(run, STERNA_ERROR_FORMAT, "%s must be a string, not '%s'", what,

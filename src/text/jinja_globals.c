@@ -32,7 +32,7 @@ NATIVE(range_function)
                                  JINJA_MAX_RANGE);
     jinja_range *range = sterna_jinja_alloc(run, 1, sizeof *range);
     if (!range) return false;
-    *range = (jinja_range){start, step, (int64_t)length};
+    *range = (jinja_range){start, stop, step, (int64_t)length};
     *out = (jinja_value){.type = JINJA_RANGE, .as.range = range};
     return true;
 }

@@ -141,7 +141,7 @@ struct jinja_dict {
 };
 
 struct jinja_range {
-    int64_t start, step;
+    int64_t start, stop, step;
     int64_t length;
 };
 

@@ -140,8 +140,10 @@ static size_t tag_end(const lexer *lex, size_t at, const char *end)
     return at + (at < lex->size && lex->text[at] == '\n');
 }
 
+/* As in jinja2 a comment or raw block that starts at the very end needs no end. */
 static bool lex_comment(lexer *lex)
 {
+    if (lex->at == lex->size) return true;
     for (size_t at = lex->at; at < lex->size; at++) {
         size_t end = tag_end(lex, at, "#}");
         if (!end) continue;
@@ -165,6 +167,7 @@ static size_t raw_begin(const lexer *lex, size_t at)
 
 static bool lex_raw(lexer *lex)
 {
+    if (lex->at == lex->size) return true;
     for (size_t at = lex->at; at + 1 < lex->size; at++) {
         if (!looking_at(lex, at, "{%")) continue;
         char sign = sign_at(lex, at + 2);

@@ -499,13 +499,7 @@ static bool split_at_spaces(jinja_run *run, jinja_value self, int64_t limit, jin
         }
         if (p >= end) return true;
         const char *stop = p;
-        if (limit-- == 0) { /* the rest, without blanks at its end */
-            jinja_value rest, stripped;
-            return sterna_jinja_substring(run, self, (size_t)(p - begin_of(self)),
-                                          self.as.string->size, &rest) &&
-                   strip_sides(run, rest, sterna_jinja_missing(), false, true, &stripped) &&
-                   sterna_jinja_list_add(run, list, stripped);
-        }
+        if (limit-- == 0) return add_part(run, list, self, p, end); /* the rest */
         while (stop < end) {
             size_t width = sterna_jinja_decode(stop, end, &c);
             if (sterna_jinja_is_space(c)) break;
@@ -545,12 +539,7 @@ static bool rsplit_at_spaces(jinja_run *run, jinja_value self, int64_t limit, ji
         end = before_spaces(begin, end, true);
         if (end == begin) return true;
         const char *start = before_spaces(begin, end, false);
-        if (limit-- == 0) {
-            jinja_value rest, stripped;
-            return sterna_jinja_substring(run, self, 0, (size_t)(end - begin), &rest) &&
-                   strip_sides(run, rest, sterna_jinja_missing(), true, false, &stripped) &&
-                   sterna_jinja_list_add(run, list, stripped);
-        }
+        if (limit-- == 0) return add_part(run, list, self, begin, end);
         if (!add_part(run, list, self, start, end)) return false;
         end = start;
     }

@@ -312,11 +312,23 @@ static bool subscript(jinja_run *run, jinja_value a, jinja_value key, jinja_valu
                               sterna_jinja_missing(), out);
 }
 
+/* Attributes that Python's undefined objects have; the sandbox hides them behind another undefined
+ * value instead of an error. */
+static bool undefined_has(const jinja_string *name)
+{
+    static const char *const names[] = {
+        "__class__", "__doc__",  "__init__", "__len__",  "__iter__",   "__str__",   "__repr__",
+        "__eq__",    "__hash__", "__bool__", "__call__", "__module__", "__dir__",   "__slots__",
+        "__add__",   "__lt__",   "__gt__",   "__new__",  "__sizeof__", "__reduce__"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (sterna_jinja_string_is(name, names[i])) return true;
+    return name->size > 11 && !memcmp(name->data, "_undefined_", 11);
+}
+
 bool sterna_jinja_attribute(jinja_run *run, jinja_value a, const jinja_string *name,
                             jinja_value *out)
 {
-    if (a.type == JINJA_UNDEFINED && !(name->size > 4 && !memcmp(name->data, "__", 2) &&
-                                       !memcmp(name->data + name->size - 2, "__", 2)))
+    if (a.type == JINJA_UNDEFINED && !undefined_has(name))
         return sterna_jinja_fail_undefined(run, a);
     if (!sterna_jinja_member(run, a, name, out)) return false;
     if (out->type == JINJA_MISSING && a.type == JINJA_DICT) {
@@ -468,7 +480,7 @@ bool sterna_jinja_slice(jinja_run *run, jinja_value a, jinja_value start, jinja_
         if (!range) return false;
         int64_t first = sterna_jinja_range_item(a.as.range, from), jump;
         if (__builtin_mul_overflow(a.as.range->step, stride, &jump)) return fail_overflow(run);
-        *range = (jinja_range){first, jump, count};
+        *range = (jinja_range){first, sterna_jinja_range_item(a.as.range, to), jump, count};
         *out = (jinja_value){.type = JINJA_RANGE, .as.range = range};
         return true;
     }

@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Fields wider or more precise than this are refused. */
-#define WIDTH_LIMIT 1000000
+/* Wider or more precise fields are refused. */
+#define NUMBER_LIMIT 1000000
 
 typedef struct format_spec {
     char fill[4];
@@ -32,15 +32,12 @@ static bool is_align(char c)
     return c && strchr("<>^=", c);
 }
 
-static bool read_number(const char **p, const char *end, int64_t *out)
+static int64_t read_number(const char **p, const char *end)
 {
     int64_t value = 0;
-    for (; *p < end && **p >= '0' && **p <= '9'; (*p)++) {
-        value = value * 10 + (**p - '0');
-        if (value > WIDTH_LIMIT) return false;
-    }
-    *out = value;
-    return true;
+    for (; *p < end && **p >= '0' && **p <= '9'; (*p)++)
+        if (value <= NUMBER_LIMIT) value = value * 10 + (**p - '0');
+    return value;
 }
 
 static bool parse_spec(const char *text, size_t size, format_spec *out)
@@ -67,12 +64,12 @@ static bool parse_spec(const char *text, size_t size, format_spec *out)
         }
         p++;
     }
-    if (!read_number(&p, end, &out->width)) return false;
+    out->width = read_number(&p, end);
     if (p < end && (*p == ',' || *p == '_')) out->group = *p++;
     if (p < end && *p == '.') {
         p++;
         if (p >= end || *p < '0' || *p > '9') return false;
-        if (!read_number(&p, end, &out->precision)) return false;
+        out->precision = read_number(&p, end);
     }
     if (p < end) out->type = *p++;
     return p == end;
@@ -214,6 +211,9 @@ bool sterna_jinja_format_spec(jinja_run *run, jinja_value value, const char *tex
     jinja_value string;
     if (!size) return sterna_jinja_text_value(out, value);
     if (!parse_spec(text, size, &spec)) return spec_fail(run, text, size);
+    if (spec.width > NUMBER_LIMIT || spec.precision > NUMBER_LIMIT)
+        return sterna_jinja_fail(run, STERNA_ERROR_LIMIT, "a format width or precision is above %d",
+                                 NUMBER_LIMIT);
     if (value.type == JINJA_STRING) {
         bool fits = (!spec.type || spec.type == 's') && spec.align != '=' && !spec.sign &&
                     !spec.alternate && !spec.group;

@@ -127,6 +127,11 @@ static size_t clean_number(const char *text, size_t size, char *out, size_t capa
             }
             break;
         }
+        if (c >= 0x80 && sterna_jinja_is_decimal(c)) { /* decimal digits stand in runs of ten */
+            uint32_t zero = c;
+            while (sterna_jinja_is_decimal(zero - 1)) zero--;
+            c = '0' + (c - zero) % 10;
+        }
         if (c == '_') {
             bool between = i > start && i + 1 < size && text[i - 1] != '_' &&
                            strchr("0123456789abcdefABCDEFxXoO", text[i - 1]) &&
@@ -293,10 +298,9 @@ static bool repr_view(jinja_text *text, const jinja_dict *dict, unsigned what)
 static bool repr_range(jinja_text *text, const jinja_range *range)
 {
     char buffer[96];
-    int64_t stop = sterna_jinja_range_item(range, range->length);
     snprintf(buffer, sizeof buffer,
              range->step == 1 ? "range(%lld, %lld)" : "range(%lld, %lld, %lld)",
-             (long long)range->start, (long long)stop, (long long)range->step);
+             (long long)range->start, (long long)range->stop, (long long)range->step);
     return sterna_jinja_text_add_string(text, buffer);
 }
 

@@ -429,7 +429,7 @@ static bool find_entry(jinja_run *run, const jinja_dict *dict, jinja_value key, 
 bool sterna_jinja_dict_find(jinja_run *run, const jinja_dict *dict, jinja_value key,
                             jinja_value **out)
 {
-    uint64_t hash;
+    uint64_t hash = 0;
     size_t entry;
     *out = NULL;
     if (!hash_value(run, key, &hash) || !find_entry(run, dict, key, hash, &entry)) return false;
@@ -481,7 +481,7 @@ static bool grow_dict(jinja_run *run, jinja_dict *dict)
 
 bool sterna_jinja_dict_put(jinja_run *run, jinja_dict *dict, jinja_value key, jinja_value value)
 {
-    uint64_t hash;
+    uint64_t hash = 0;
     size_t entry;
     if (!sterna_jinja_step(run, 1) || !hash_value(run, key, &hash) ||
         !find_entry(run, dict, key, hash, &entry))

@@ -40,7 +40,7 @@ static int shortest_digits(double value, char digits[20], int *exponent)
     const char *p = buffer;
     for (; *p && *p != 'e'; p++)
         if (*p >= '0' && *p <= '9' && count < 19) digits[count++] = *p;
-    *exponent = *p ? atoi(p + 1) : 0;
+    *exponent = *p ? (int)strtol(p + 1, NULL, 10) : 0;
     while (count > 1 && digits[count - 1] == '0') count--;
     digits[count] = 0;
     return count;
@@ -51,12 +51,12 @@ void sterna_jinja_float_repr(double value, char *buffer)
     char digits[20], *out = buffer;
     int exponent;
     if (isnan(value)) {
-        strcpy(buffer, "nan");
+        memcpy(buffer, "nan", 4);
         return;
     }
     if (signbit(value)) *out++ = '-';
     if (isinf(value)) {
-        strcpy(out, "inf");
+        memcpy(out, "inf", 4);
         return;
     }
     int count = shortest_digits(fabs(value), digits, &exponent);

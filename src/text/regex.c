@@ -90,8 +90,10 @@ sterna_status sterna_regex_new(const char *pattern, size_t size, bool trusted, s
     if (!regex) {
         status = sterna_fail_memory(err, "a regular expression");
     } else if (!sterna_regex_translate(pattern, size, &translated)) {
-        status = sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
-                             "a regular expression is nested too deeply to be used");
+        status = translated.failed
+                     ? sterna_fail_memory(err, "a regular expression")
+                     : sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
+                                   "a regular expression is nested too deeply to be used");
     } else {
         regex->metered = !trusted;
         status = compile(regex, pattern, size, &translated, err);

@@ -27,6 +27,8 @@ static sterna_status parse_json(const char *path, const char *text, size_t size,
 {
     json_error_t why;
     json_t *value = json_loadb(text, size, 0, &why);
+    if (!value && json_error_code(&why) == json_error_numeric_overflow) /* model_max_length: 1e30 */
+        value = json_loadb(text, size, JSON_DECODE_INT_AS_REAL, &why);
     if (!value && sterna_json_no_memory(&why)) return sterna_fail_memory(err, path);
     if (!value)
         return sterna_fail(err, STERNA_ERROR_FORMAT, "%s: line %d, column %d: %s", path, why.line,

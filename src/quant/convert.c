@@ -56,23 +56,42 @@ static sterna_type plain_type(sterna_type type)
     return info->kind == STERNA_KIND_TERNARY && info->group ? STERNA_TYPE_F16 : STERNA_TYPE_F32;
 }
 
+/* The ternary layout of a matrix that has none in GGUF, or float32 where no block divides its
+ * width: both say the same. */
+static sterna_type layout_for(const sterna_tensor *tensor, const settings *s)
+{
+    sterna_type wanted = s->has_type ? s->type : STERNA_TYPE_TQ2_0;
+    sterna_type type = sterna_fitting_type(wanted, tensor->dims[0]);
+    return sterna_type_describe(type)->kind == STERNA_KIND_TERNARY ? type : STERNA_TYPE_F32;
+}
+
 static void plan_ternary(sterna_item *item, const settings *s)
 {
     /* Q2_0 with groups of 128 and Hugging Face's packing have no number in GGUF */
-    if (s->has_type)
+    if (item->type == STERNA_TYPE_BITNET)
+        item->type = layout_for(item->tensor, s);
+    else if (s->has_type)
         item->type = s->type;
     else if (item->type == STERNA_TYPE_Q2_0_G128)
         item->type = STERNA_TYPE_PQ2_0;
-    else if (item->type == STERNA_TYPE_BITNET)
-        item->type = sterna_fitting_type(STERNA_TYPE_TQ2_0, item->tensor->dims[0]);
-    if (item->type != item->tensor->type) item->verb = STERNA_VERB_CONVERT;
+    if (item->type == STERNA_TYPE_F32)
+        item->verb = STERNA_VERB_ENCODE;
+    else if (item->type != item->tensor->type)
+        item->verb = STERNA_VERB_CONVERT;
 }
 
-static void plan_item(sterna_item *item, const settings *s)
+static void plan_item(sterna_item *item, const settings *s, bool ternarize)
 {
     sterna_role role = sterna_role_of(item->tensor);
     sterna_type before = item->tensor->type;
     if (role == STERNA_ROLE_INTEGER) return;
+    if (role == STERNA_ROLE_LINEAR && ternarize &&
+        sterna_type_describe(before)->kind == STERNA_KIND_FLOAT) {
+        item->type = layout_for(item->tensor, s);
+        item->verb = STERNA_VERB_FIT;
+        item->note = "master weights: trits by the mean magnitude";
+        return;
+    }
     if (s->target == STERNA_GGUF && sterna_type_describe(before)->kind == STERNA_KIND_TERNARY) {
         plan_ternary(item, s);
         return;
@@ -84,7 +103,8 @@ static void plan_item(sterna_item *item, const settings *s)
         if (item->type != s->float_type) item->note = "blocks of 32 do not divide its width";
     }
     if (s->target == STERNA_HF) item->type = plain_type(item->type);
-    if (item->type != before || item->shift != 0) item->verb = STERNA_VERB_ENCODE;
+    bool turned = role == STERNA_ROLE_VECTOR && item->pair_heads;
+    if (item->type != before || item->shift != 0 || turned) item->verb = STERNA_VERB_ENCODE;
 }
 
 static json_t *describe_settings(const sterna_convert_options *options)
@@ -100,7 +120,9 @@ sterna_status sterna_convert_model(const char *in, const char *out,
     settings s;
     sterna_export plan = {0};
     sterna_model_file *file = NULL;
-    sterna_stream stream = {.round_scales = options->round_scales,
+    sterna_stream stream = {.method = STERNA_FIT_ABSMEAN, /* what ternarize means */
+                            .scales = STERNA_SCALES_TENSOR,
+                            .round_scales = options->round_scales,
                             .threads = sterna_cpu_count(),
                             .stage = "converting",
                             .progress = options->progress,
@@ -111,8 +133,9 @@ sterna_status sterna_convert_model(const char *in, const char *out,
     if (!status) status = sterna_model_writer_open(out, &stream.writer, err);
     if (status) goto end;
     stream.file = file;
-    status = sterna_export_open(file, s.target, stream.writer, &plan, err);
-    for (size_t i = 0; i < plan.count && !status; i++) plan_item(&plan.items[i], &s);
+    status = sterna_export_open(file, s.target, !options->round_scales, stream.writer, &plan, err);
+    for (size_t i = 0; i < plan.count && !status; i++)
+        plan_item(&plan.items[i], &s, plan.ternarize);
     if (!status && s.target == STERNA_GGUF)
         status = sterna_export_file_type(stream.writer, plan.items, plan.count, err);
     if (!status) status = sterna_stream_write(&stream, plan.items, plan.count, err);

@@ -27,29 +27,49 @@ static sterna_status copy_metadata(const sterna_model_file *file, sterna_contain
     return STERNA_OK;
 }
 
+/* Every tensor under its own name. */
+static sterna_status list_all(const sterna_model_file *file, sterna_export *out, sterna_error *err)
+{
+    out->items = sterna_calloc(file->n_tensors, sizeof *out->items);
+    if (!out->items) return sterna_fail_memory(err, "the directory of the output");
+    for (size_t i = 0; i < file->n_tensors; i++)
+        out->items[i] = (sterna_item){.tensor = &file->tensors[i],
+                                      .name = file->tensors[i].name,
+                                      .type = file->tensors[i].type,
+                                      .verb = STERNA_VERB_COPY};
+    out->count = file->n_tensors;
+    return STERNA_OK;
+}
+
+static sterna_status translate(const sterna_model_file *file, bool split_scales,
+                               sterna_model_writer *writer, sterna_export *out, sterna_error *err)
+{
+    sterna_config config;
+    sterna_status status = sterna_config_read(file, &config, err);
+    if (status) return status;
+    status = sterna_export_config(file, &config, writer, err);
+    if (!status) status = sterna_export_tokenizer(file, &config, writer, err);
+    if (!status) status = sterna_export_tensors(file, &config, split_scales, out, err);
+    sterna_config_free(&config);
+    return status;
+}
+
 sterna_status sterna_export_open(const sterna_model_file *file, sterna_container target,
-                                 sterna_model_writer *writer, sterna_export *out, sterna_error *err)
+                                 bool split_scales, sterna_model_writer *writer, sterna_export *out,
+                                 sterna_error *err)
 {
     if (target == STERNA_GGUF && file->container != STERNA_GGUF)
-        return sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
-                           "%s: only GGUF files become GGUF files as yet", file->path);
+        return translate(file, split_scales, writer, out, err);
     sterna_status status = copy_metadata(file, target, writer, err);
-    if (status) return status;
-    sterna_item *items = sterna_calloc(file->n_tensors, sizeof *items);
-    if (!items) return sterna_fail_memory(err, "the directory of the output");
-    for (size_t i = 0; i < file->n_tensors; i++)
-        items[i] = (sterna_item){.tensor = &file->tensors[i],
-                                 .name = file->tensors[i].name,
-                                 .type = file->tensors[i].type,
-                                 .verb = STERNA_VERB_COPY};
-    *out = (sterna_export){.items = items, .count = file->n_tensors};
-    return STERNA_OK;
+    return status ? status : list_all(file, out, err);
 }
 
 void sterna_export_close(sterna_export *plan)
 {
     sterna_free(plan->items);
     sterna_free(plan->names);
+    sterna_free(plan->tensors);
+    sterna_free(plan->values);
     *plan = (sterna_export){0};
 }
 

@@ -13,6 +13,7 @@ typedef struct settings {
     sterna_scales scales;
     sterna_type type, keep;
     int threads;
+    bool named; /* the caller chose the method or the scales */
 } settings;
 
 /* The index of `name` in `choices`; `standard` when it is NULL. */
@@ -52,6 +53,7 @@ static sterna_status read_settings(const sterna_quantize_options *options, setti
     out->scales = (sterna_scales)scale;
     out->keep = keep ? STERNA_TYPE_F16 : STERNA_TYPE_Q8_0;
     sterna_type_from_name(layouts[layout], &out->type);
+    out->named = options->method || options->scales;
     out->threads = options->threads > 0 ? options->threads : sterna_cpu_count();
     return STERNA_OK;
 }
@@ -137,11 +139,18 @@ static sterna_status write_origin(sterna_model_writer *writer, const settings *s
     return status;
 }
 
-static sterna_status write_model(const sterna_stream *stream, const char *in, sterna_export *plan,
-                                 const settings *s, sterna_error *err)
+static sterna_status write_model(sterna_stream *stream, const char *in, sterna_export *plan,
+                                 settings *s, sterna_error *err)
 {
-    sterna_status status = sterna_export_open(stream->file, STERNA_GGUF, stream->writer, plan, err);
+    sterna_status status =
+        sterna_export_open(stream->file, STERNA_GGUF, false, stream->writer, plan, err);
     if (status) return status;
+    if (plan->ternarize && !s->named) { /* BitNet master weights: trained for exactly this */
+        s->method = STERNA_FIT_ABSMEAN;
+        s->scales = STERNA_SCALES_TENSOR;
+    }
+    stream->method = s->method;
+    stream->scales = s->scales;
     for (size_t i = 0; i < plan->count; i++) plan_item(&plan->items[i], s);
     status = count_linear(in, plan, err);
     if (!status) status = write_origin(stream->writer, s, err);
@@ -175,8 +184,6 @@ sterna_status sterna_quantize_model(const char *in, const char *out,
     if (!status) status = sterna_model_writer_open(out, &stream.writer, err);
     if (status) goto end;
     stream.file = file;
-    stream.method = s.method;
-    stream.scales = s.scales;
     stream.threads = s.threads;
     stream.progress = options->progress;
     stream.progress_context = options->progress_context;

@@ -70,6 +70,13 @@ static row_fault check_row(const loop *l, float largest)
     return largest > type_limit(l->item->type) ? ROW_TOO_LARGE : ROW_FINE;
 }
 
+/* The same order within a row: vectors that belong to such rows (biases). */
+static void pair_columns(const loop *l, float *row, float *work)
+{
+    memcpy(work, row, l->cols * sizeof *row);
+    for (size_t i = 0; i < l->cols; i++) row[i] = work[source_row(l->item, i)];
+}
+
 /* ---- one row ---- */
 
 static void measure_encoded(const loop *l, const float *row, const uint8_t *bytes, float *again,
@@ -101,20 +108,26 @@ static row_fault fit_row(const loop *l, const float *row, float *work, float *sc
                          uint8_t *out, sterna_fit_result *result)
 {
     sterna_fit_method method = l->stream->method;
+    bool packed = sterna_type_describe(l->item->type)->kind == STERNA_KIND_TERNARY;
     if (!isfinite(sterna_fit_magnitudes(row, l->cols, work))) return ROW_NOT_FINITE;
     double scale = l->tensor_scale;
     if (l->stream->scales == STERNA_SCALES_ROW) scale = sterna_fit_scale(method, work, l->cols);
     for (size_t at = 0; at < l->cols; at += l->group) {
         if (l->stream->scales == STERNA_SCALES_GROUP)
             scale = sterna_fit_scale(method, work + at, l->group);
-        float rounded = sterna_fit_round(scale);
-        if (!isfinite(rounded)) return ROW_TOO_LARGE;
-        float threshold = (method == STERNA_FIT_ABSMEAN ? (float)scale : rounded) * 0.5f;
-        if (rounded == 0) threshold = INFINITY; /* nothing to multiply */
-        scales[at / l->group] = rounded;
-        sterna_fit_assign(row + at, l->group, rounded, threshold, trits + at, result);
+        float stored = packed ? sterna_fit_round(scale) : (float)scale;
+        if (!isfinite(stored)) return ROW_TOO_LARGE;
+        float threshold = (method == STERNA_FIT_ABSMEAN ? (float)scale : stored) * 0.5f;
+        if (stored == 0) threshold = INFINITY; /* nothing to multiply */
+        scales[at / l->group] = stored;
+        sterna_fit_assign(row + at, l->group, stored, threshold, trits + at, result);
     }
-    sterna_type_pack(l->item->type, trits, scales, l->cols, out);
+    if (packed) {
+        sterna_type_pack(l->item->type, trits, scales, l->cols, out);
+    } else {
+        for (size_t i = 0; i < l->cols; i++) work[i] = (float)trits[i] * scales[i / l->group];
+        sterna_type_encode(l->item->type, work, l->cols, out);
+    }
     return ROW_FINE;
 }
 
@@ -125,7 +138,7 @@ static row_fault make_row(const loop *l, uint64_t row, uint64_t in_chunk)
     uint8_t *out = l->out + in_chunk * l->row_bytes;
     sterna_fit_result *result = &l->results[in_chunk];
     memset(result, 0, sizeof *result);
-    uint64_t from = source_row(item, row);
+    uint64_t from = l->rows > 1 ? source_row(item, row) : row;
     if (item->verb == STERNA_VERB_COPY) {
         memcpy(out, item->tensor->data + from * l->row_bytes, l->row_bytes);
         return ROW_FINE;
@@ -134,6 +147,7 @@ static row_fault make_row(const loop *l, uint64_t row, uint64_t in_chunk)
     sterna_tensor_row(item->tensor, from, values);
     if (item->verb == STERNA_VERB_FIT)
         return fit_row(l, values, l->work + mine, l->scales + mine, l->trits + mine, out, result);
+    if (item->pair_heads && l->rows == 1) pair_columns(l, values, l->work + mine);
     if (item->shift != 0)
         for (size_t i = 0; i < l->cols; i++) values[i] += item->shift;
     return encode_row(l, values, l->work + mine, out, result);
@@ -169,7 +183,8 @@ static sterna_status check_faults(const loop *l, uint64_t first, uint64_t rows, 
 {
     for (uint64_t i = 0; i < rows; i++)
         if (l->faults[i])
-            return fail_row(l, source_row(l->item, first + i), (row_fault)l->faults[i], err);
+            return fail_row(l, l->rows > 1 ? source_row(l->item, first + i) : 0,
+                            (row_fault)l->faults[i], err);
     return STERNA_OK;
 }
 
@@ -314,6 +329,7 @@ static sterna_status write_item(const sterna_stream *stream, sterna_item *item, 
     l.rows = sterna_tensor_rows(tensor);
     l.row_bytes = l.rows ? (size_t)(sterna_item_bytes(item) / l.rows) : 0;
     l.group = sterna_type_describe(item->type)->group;
+    if (l.group == 0) l.group = l.cols;
     l.chunk = l.cols ? CHUNK_WEIGHTS / l.cols : 0;
     if (l.chunk == 0) l.chunk = 1;
     if (l.chunk > l.rows) l.chunk = l.rows;

@@ -14,7 +14,7 @@ typedef enum sterna_verb {
     STERNA_VERB_COPY,    /* the stored bytes */
     STERNA_VERB_ENCODE,  /* rows to float, then to a float type or Q8_0 */
     STERNA_VERB_CONVERT, /* ternary to ternary, exactly */
-    STERNA_VERB_FIT      /* rows to float, then to trits and scales */
+    STERNA_VERB_FIT /* rows to float, then to trits and scales (or to floats that say the same) */
 } sterna_verb;
 
 typedef enum sterna_scales {

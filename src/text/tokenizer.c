@@ -406,3 +406,22 @@ size_t sterna_control_prefix(const sterna_tokenizer *tokenizer, const char *text
     }
     return longest;
 }
+
+sterna_status sterna_tokenizers_cut_alike(const sterna_tokenizer *a, const sterna_tokenizer *b,
+                                          const char *text, size_t size, bool *alike,
+                                          sterna_error *err)
+{
+    uint64_t budget = STERNA_REGEX_BUDGET_BASE + STERNA_REGEX_BUDGET_PER_BYTE * (uint64_t)size;
+    sterna_scratch x = {.regex.budget = budget}, y = {.regex.budget = budget};
+    sterna_status status = sterna_pretokenize(a, &x, text, size, true, err);
+    if (!status) status = sterna_pretokenize(b, &y, text, size, true, err);
+    bool same = !status && x.pieces.count == y.pieces.count && x.text.size == y.text.size &&
+                memcmp(x.text.data, y.text.data, x.text.size) == 0;
+    for (size_t i = 0; same && i < x.pieces.count; i++)
+        same = x.pieces.data[i].begin == y.pieces.data[i].begin &&
+               x.pieces.data[i].size == y.pieces.data[i].size;
+    free_scratch(&x);
+    free_scratch(&y);
+    if (!status) *alike = same;
+    return status;
+}

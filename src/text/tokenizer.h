@@ -156,6 +156,8 @@ sterna_text sterna_token_text(const sterna_tokenizer *tokenizer, int32_t id);
  * Points into the tokenizer. */
 sterna_text sterna_token_bytes(const sterna_tokenizer *tokenizer, int32_t id);
 sterna_token_type sterna_token_type_of(const sterna_tokenizer *tokenizer, int32_t id);
+/* A SentencePiece token's score (log-probability, or minus its rank); 0 where the file has none. */
+float sterna_token_score(const sterna_tokenizer *tokenizer, int32_t id);
 /* The id whose text in the file is exactly this, or -1. */
 int32_t sterna_token_find(const sterna_tokenizer *tokenizer, const char *text, size_t size);
 
@@ -176,6 +178,11 @@ bool sterna_tokenizer_adds_bos(const sterna_tokenizer *tokenizer);
 bool sterna_tokenizer_adds_eos(const sterna_tokenizer *tokenizer);
 /* True for EOS, EOT, EOM and control tokens with a well-known end-of-turn name. */
 bool sterna_token_ends_generation(const sterna_tokenizer *tokenizer, int32_t id);
+/* Whether two tokenizers cut `text` into the same pieces before their models see them: what the
+ * name of a pre-tokenizer stands for, whatever the vocabularies. */
+sterna_status sterna_tokenizers_cut_alike(const sterna_tokenizer *a, const sterna_tokenizer *b,
+                                          const char *text, size_t size, bool *alike,
+                                          sterna_error *err);
 /* For reports: "byte-level BPE, pre-tokenizer llama-bpe"; points into the tokenizer. */
 const char *sterna_tokenizer_describe(const sterna_tokenizer *tokenizer);
 

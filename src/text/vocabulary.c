@@ -400,3 +400,8 @@ const char *sterna_tokenizer_describe(const sterna_tokenizer *t)
 {
     return t->description;
 }
+
+float sterna_token_score(const sterna_tokenizer *t, int32_t id)
+{
+    return id >= 0 && (size_t)id < t->n_tokens ? (float)t->tokens[id].score : 0;
+}

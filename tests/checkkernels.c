@@ -32,6 +32,13 @@ static float uniform(void)
     return (float)(2 * sterna_rng_double(&rng) - 1);
 }
 
+#ifdef STERNA_TEST_AMX_MODEL /* tests/amx_model.c */
+sterna_slot_matmul_tern2 sterna_matmul_tern2_amxmodel;
+sterna_slot_matmul_int4 sterna_matmul_int4_amxmodel;
+sterna_slot_matmul_int8 sterna_matmul_int8_amxmodel;
+sterna_slot_peak sterna_peak_amxmodel;
+#endif
+
 /* ---- guarded memory: pages around it fault ---- */
 
 enum { PAGE = 4096, GUARDED = 32 };
@@ -870,6 +877,14 @@ int main(int argc, char **argv)
         }                                                                                          \
     }
 #include "kernels/kernels.list"
+#ifdef STERNA_TEST_AMX_MODEL
+    if (!bench) {
+        STERNA_KERNEL(matmul_tern2, amxmodel, STERNA_CPU_AVX512VNNI)
+        STERNA_KERNEL(matmul_int4, amxmodel, STERNA_CPU_AVX512VNNI)
+        STERNA_KERNEL(matmul_int8, amxmodel, STERNA_CPU_AVX512VNNI)
+        STERNA_KERNEL(peak, amxmodel, STERNA_CPU_AVX512VNNI)
+    }
+#endif
 #undef STERNA_KERNEL
     printf("checkkernels: %d kernels %s, %d skipped, %d failed\n", checked,
            bench ? "measured" : "equal the reference", skipped, failures);

@@ -64,7 +64,7 @@ sterna_status sterna_cpu_reserve(sterna_device *device, size_t n, uint64_t max_c
     sterna_cpu_scratch new = {.tokens = n, .cols = cols};
     new.attention_floats = sterna_cpu_attention_floats(cpu->threads, cols, heads, capacity);
     new.transformed = sterna_alloc(n, cols * sizeof(float));
-    new.x = sterna_alloc(n, cols);
+    new.x = sterna_alloc(n, cols + 64);
     new.group_scales = sterna_alloc(n, cols / 16 * sizeof(float));
     new.unit_sums = sterna_alloc(n, cols / 16 * sizeof(int32_t));
     new.x_scales = sterna_alloc(n, cols / 16 * sizeof(float));
@@ -84,7 +84,8 @@ static void cpu_rmsnorm(sterna_device *device, const float *x, size_t rows, size
                         const float *gain, float eps, float *out)
 {
     const sterna_cpu *cpu = sterna_cpu_of(device);
-#pragma omp parallel for num_threads(cpu->threads) if (rows * dim > PARALLEL_FLOATS)
+#pragma omp parallel for num_threads(cpu->threads)                                                 \
+    schedule(dynamic, 4) if (rows * dim > PARALLEL_FLOATS)
     for (size_t r = 0; r < rows; r++)
         cpu->kernels.rmsnorm(x + r * dim, dim, gain, eps, out + r * dim);
 }
@@ -119,7 +120,8 @@ static void cpu_rope(sterna_device *device, float *x, size_t n, size_t heads, si
                      const float *table, size_t pairs, sterna_rope_style style)
 {
     const sterna_cpu *cpu = sterna_cpu_of(device);
-#pragma omp parallel for num_threads(cpu->threads) if (n * heads * head_dim > PARALLEL_FLOATS)
+#pragma omp parallel for num_threads(cpu->threads)                                                 \
+    schedule(dynamic, 4) if (n * heads * head_dim > PARALLEL_FLOATS)
     for (size_t t = 0; t < n; t++)
         rope_token(x + t * heads * head_dim, heads, head_dim, table + t * pairs * 2, pairs, style);
 }

@@ -36,7 +36,7 @@ struct sterna_weight {
 typedef struct sterna_cpu_scratch {
     size_t tokens, cols; /* what a matmul may use of them; larger batches go in pieces */
     float *transformed;  /* [tokens][cols] after a Hadamard transform */
-    int8_t *x;           /* [tokens][cols] */
+    int8_t *x;           /* [tokens][cols + 64] */
     float *group_scales; /* [tokens][cols / 16] */
     int32_t *unit_sums;  /* [tokens][cols / 16] */
     float *x_scales;     /* [tokens][segments <= cols / 16] */

@@ -42,6 +42,13 @@ static bool same_walk(const sterna_weight *a, const sterna_weight *b)
     return same_input(a, b) && (a->activation == STERNA_ACT_FLOAT || a->segment == b->segment);
 }
 
+/* Bytes between the quantised tokens of `padded` columns: an odd number of cache lines, so that the
+ * same columns of many tokens do not fall into one set of the cache. */
+static size_t quantised_stride(size_t padded)
+{
+    return ((padded + 63) / 64 | 1) * 64;
+}
+
 /* Token t: transform, quantise. */
 static void prepare_token(const run *r, const float *x, size_t t)
 {
@@ -57,7 +64,7 @@ static void prepare_token(const run *r, const float *x, size_t t)
         x = out;
     }
     if (r->kind->activation == STERNA_ACT_FLOAT) return;
-    int8_t *q = scratch->x + t * padded;
+    int8_t *q = scratch->x + t * quantised_stride(padded);
     int32_t *sums = scratch->unit_sums + t * (padded / 16);
     float *scales = scratch->group_scales + t * (padded / 16);
     if (r->kind->activation == STERNA_ACT_INT8_TOKEN) {
@@ -128,8 +135,8 @@ static void call_kernel(const run *r, const sterna_weight *w, size_t first, size
                             .segments_per_scale = w->segments_per_scale,
                             .zero = w->zero,
                             .n = n,
-                            .x = scratch->x + t * w->padded,
-                            .x_stride = w->padded,
+                            .x = scratch->x + t * quantised_stride(w->padded),
+                            .x_stride = quantised_stride(w->padded),
                             .x_scales = scratch->x_scales + t * w->segments,
                             .x_sums = scratch->x_sums + t * w->segments,
                             .y = y,

@@ -250,8 +250,7 @@ static const char *const end_names[] = {
     "<turn|>",
     "<|tool_response>",
     "[e~[",
-    "<\xef\xbd\x9c"
-    "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
+    "<｜end▁of▁sentence｜>",
     "</s>",
     "<eos>",
 };

@@ -157,7 +157,18 @@ static void norm_in_place(const sterna_workspace *w, const sterna_part *part, fl
         device->rmsnorm(device, x, rows, columns, part->vector, w->decoder->config.norm_eps, x);
 }
 
-static void attention_block(const sterna_workspace *w, const sterna_forward *call, uint32_t index)
+/* ---- the six stages of a layer ---- */
+
+static void attention_in(const sterna_workspace *w, const sterna_forward *call, uint32_t index)
+{
+    sterna_device *device = w->decoder->device;
+    const sterna_config *config = &w->decoder->config;
+    device->rmsnorm(device, w->x, call->n, config->width,
+                    w->decoder->layers[index].part[STERNA_SLOT_ATTN_NORM].vector, config->norm_eps,
+                    w->normed);
+}
+
+static void attention_mix(const sterna_workspace *w, const sterna_forward *call, uint32_t index)
 {
     sterna_device *device = w->decoder->device;
     const sterna_config *config = &w->decoder->config;
@@ -165,8 +176,6 @@ static void attention_block(const sterna_workspace *w, const sterna_forward *cal
     const sterna_part *part = w->decoder->layers[index].part;
     size_t n = call->n, heads = config->heads, kv_heads = config->kv_heads, dim = config->head_dim;
 
-    device->rmsnorm(device, w->x, n, config->width, part[STERNA_SLOT_ATTN_NORM].vector,
-                    config->norm_eps, w->normed);
     const sterna_product qkv[] = {
         {part[STERNA_SLOT_Q].weight, part[STERNA_SLOT_Q].vector, w->q, 0},
         {part[STERNA_SLOT_K].weight, part[STERNA_SLOT_K].vector, w->k, 0},
@@ -194,48 +203,115 @@ static void attention_block(const sterna_workspace *w, const sterna_forward *cal
                                         .window = layer->window};
     device->attention(device, &attention);
     norm_in_place(w, &part[STERNA_SLOT_ATTN_SUB_NORM], w->mixed, n, heads * dim);
-    const sterna_product out = {part[STERNA_SLOT_OUT].weight, part[STERNA_SLOT_OUT].vector, w->out,
-                                0};
-    device->matmul(device, w->mixed, n, &out, 1);
-    norm_in_place(w, &part[STERNA_SLOT_ATTN_POST_NORM], w->out, n, config->width);
-    device->add(device, w->x, w->out, n * config->width);
 }
 
-static void ffn_block(const sterna_workspace *w, size_t n, uint32_t index)
+/* x += norm(weight . input): the end of both blocks. */
+static void add_output(const sterna_workspace *w, const sterna_forward *call, const float *input,
+                       const sterna_part *matrix, const sterna_part *norm)
+{
+    sterna_device *device = w->decoder->device;
+    size_t width = w->decoder->config.width;
+    const sterna_product out = {matrix->weight, matrix->vector, w->out, 0};
+    device->matmul(device, input, call->n, &out, 1);
+    norm_in_place(w, norm, w->out, call->n, width);
+    device->add(device, w->x, w->out, call->n * width);
+}
+
+static void attention_out(const sterna_workspace *w, const sterna_forward *call, uint32_t index)
+{
+    const sterna_part *part = w->decoder->layers[index].part;
+    add_output(w, call, w->mixed, &part[STERNA_SLOT_OUT], &part[STERNA_SLOT_ATTN_POST_NORM]);
+}
+
+static void ffn_in(const sterna_workspace *w, const sterna_forward *call, uint32_t index)
+{
+    sterna_device *device = w->decoder->device;
+    const sterna_config *config = &w->decoder->config;
+    device->rmsnorm(device, w->x, call->n, config->width,
+                    w->decoder->layers[index].part[STERNA_SLOT_FFN_NORM].vector, config->norm_eps,
+                    w->normed);
+}
+
+static void ffn_mix(const sterna_workspace *w, const sterna_forward *call, uint32_t index)
 {
     sterna_device *device = w->decoder->device;
     const sterna_config *config = &w->decoder->config;
     const sterna_part *part = w->decoder->layers[index].part;
     size_t width = config->layers[index].ffn_width;
 
-    device->rmsnorm(device, w->x, n, config->width, part[STERNA_SLOT_FFN_NORM].vector,
-                    config->norm_eps, w->normed);
     const sterna_product in[] = {
         {part[STERNA_SLOT_GATE].weight, part[STERNA_SLOT_GATE].vector, w->gate, 0},
         {part[STERNA_SLOT_UP].weight, part[STERNA_SLOT_UP].vector, w->up, 0}};
-    device->matmul(device, w->normed, n, in, 2);
-    device->gate(device, config->gate, w->gate, w->up, w->gate, n * width);
-    norm_in_place(w, &part[STERNA_SLOT_FFN_SUB_NORM], w->gate, n, width);
-    const sterna_product out = {part[STERNA_SLOT_DOWN].weight, part[STERNA_SLOT_DOWN].vector,
-                                w->out, 0};
-    device->matmul(device, w->gate, n, &out, 1);
-    norm_in_place(w, &part[STERNA_SLOT_FFN_POST_NORM], w->out, n, config->width);
-    device->add(device, w->x, w->out, n * config->width);
+    device->matmul(device, w->normed, call->n, in, 2);
+    device->gate(device, config->gate, w->gate, w->up, w->gate, call->n * width);
+    norm_in_place(w, &part[STERNA_SLOT_FFN_SUB_NORM], w->gate, call->n, width);
+}
+
+static void ffn_out(const sterna_workspace *w, const sterna_forward *call, uint32_t index)
+{
+    const sterna_part *part = w->decoder->layers[index].part;
+    add_output(w, call, w->gate, &part[STERNA_SLOT_DOWN], &part[STERNA_SLOT_FFN_POST_NORM]);
+}
+
+static void run_stage(const sterna_workspace *w, const sterna_forward *call, uint32_t layer,
+                      sterna_stage stage)
+{
+    static void (*const stages[])(const sterna_workspace *, const sterna_forward *,
+                                  uint32_t) = {[STERNA_STAGE_ATTENTION_IN] = attention_in,
+                                               [STERNA_STAGE_ATTENTION_MIX] = attention_mix,
+                                               [STERNA_STAGE_ATTENTION_OUT] = attention_out,
+                                               [STERNA_STAGE_FFN_IN] = ffn_in,
+                                               [STERNA_STAGE_FFN_MIX] = ffn_mix,
+                                               [STERNA_STAGE_FFN_OUT] = ffn_out};
+    stages[stage](w, call, layer);
+}
+
+static void begin(sterna_workspace *w, const sterna_forward *call)
+{
+    sterna_decoder *decoder = w->decoder;
+    make_turns(w, call);
+    decoder->device->embed(decoder->device, decoder->embedding.weight, call->ids, call->n,
+                           decoder->config.embedding_scale, w->x);
 }
 
 void sterna_decoder_forward(sterna_workspace *w, const sterna_forward *call)
 {
     sterna_decoder *decoder = w->decoder;
-    sterna_device *device = decoder->device;
     pthread_mutex_lock(&decoder->turn);
-    make_turns(w, call);
-    device->embed(device, decoder->embedding.weight, call->ids, call->n,
-                  decoder->config.embedding_scale, w->x);
-    for (uint32_t layer = 0; layer < decoder->config.n_layers; layer++) {
-        attention_block(w, call, layer);
-        ffn_block(w, call->n, layer);
-    }
+    begin(w, call);
+    for (uint32_t layer = 0; layer < decoder->config.n_layers; layer++)
+        for (int stage = 0; stage < STERNA_STAGES; stage++)
+            run_stage(w, call, layer, (sterna_stage)stage);
     pthread_mutex_unlock(&decoder->turn);
+}
+
+void sterna_decoder_begin(sterna_workspace *w, const sterna_forward *call)
+{
+    pthread_mutex_lock(&w->decoder->turn);
+    begin(w, call);
+    pthread_mutex_unlock(&w->decoder->turn);
+}
+
+void sterna_decoder_stage(sterna_workspace *w, const sterna_forward *call, uint32_t layer,
+                          sterna_stage stage)
+{
+    pthread_mutex_lock(&w->decoder->turn);
+    run_stage(w, call, layer, stage);
+    pthread_mutex_unlock(&w->decoder->turn);
+}
+
+float *sterna_workspace_stream(const sterna_workspace *w)
+{
+    return w->x;
+}
+
+float *sterna_workspace_input(const sterna_workspace *w, sterna_stage stage)
+{
+    switch (stage) {
+    case STERNA_STAGE_ATTENTION_MIX: return w->mixed;
+    case STERNA_STAGE_FFN_MIX: return w->gate;
+    default: return w->normed;
+    }
 }
 
 void sterna_decoder_logits(sterna_workspace *w, size_t first, size_t count, float *logits,

@@ -223,19 +223,27 @@ static sterna_status load_bias(loader *l, uint32_t layer, const wanted *want, bo
     return want->bias_required ? missing(l, layer, want->slot, ".bias") : STERNA_OK;
 }
 
+/* The tensor that holds a matrix, alone or below others; NULL when a missing one was only noted. */
+static sterna_status find_matrix(loader *l, uint32_t layer, const wanted *want,
+                                 const sterna_tensor **tensor, bool *fused)
+{
+    *tensor = find(l, layer, want->slot, ".weight");
+    *fused = !*tensor && want->fused != STERNA_SLOTS &&
+             (*tensor = find(l, layer, want->fused, ".weight")) != NULL;
+    if (!*tensor)
+        return missing(l, layer, l->names->name[want->slot] ? want->slot : want->fused, ".weight");
+    return check_shape(l, *tensor, want->cols, *fused ? want->fused_rows : want->rows);
+}
+
 static sterna_status load_matrix(loader *l, uint32_t layer, const wanted *want, sterna_part *part)
 {
     const sterna_config *config = &l->decoder->config;
-    const sterna_tensor *tensor = find(l, layer, want->slot, ".weight");
-    bool fused = !tensor && want->fused != STERNA_SLOTS &&
-                 (tensor = find(l, layer, want->fused, ".weight")) != NULL;
-    if (!tensor)
-        return missing(l, layer, l->names->name[want->slot] ? want->slot : want->fused, ".weight");
+    const sterna_tensor *tensor;
+    bool fused;
+    sterna_status status = find_matrix(l, layer, want, &tensor, &fused);
+    if (status || !tensor) return status;
     sterna_weight_options options = {.activation = STERNA_ACT_AUTO};
-    sterna_status status =
-        check_shape(l, tensor, want->cols, fused ? want->fused_rows : want->rows);
-    if (!status)
-        status = read_scale(l, layer, fused ? want->fused : want->slot, &options.row_scale);
+    status = read_scale(l, layer, fused ? want->fused : want->slot, &options.row_scale);
     if (!status)
         status =
             sterna_hadamard_apply(&l->decoder->hadamard, l->file->path, tensor, &options, l->err);
@@ -264,15 +272,35 @@ static sterna_status load_matrix(loader *l, uint32_t layer, const wanted *want, 
     return status;
 }
 
-static sterna_status load_layer(loader *l, uint32_t index)
+/* What the configuration says of a matrix. */
+static wanted describe_matrix(const sterna_config *config, uint32_t index, sterna_matrix matrix)
 {
-    const sterna_config *config = &l->decoder->config;
-    const sterna_family *family = config->family;
-    sterna_part *part = l->decoder->layers[index].part;
     uint64_t width = config->width, ffn = config->layers[index].ffn_width,
              q = (uint64_t)config->heads * config->head_dim,
              kv = (uint64_t)config->kv_heads * config->head_dim;
-    bool bias = family->has & STERNA_HAS_QKV_BIAS;
+    bool bias = config->family->has & STERNA_HAS_QKV_BIAS;
+    switch (matrix) {
+    case STERNA_MATRIX_Q:
+        return (wanted){STERNA_SLOT_Q, q, width, STERNA_SLOT_QKV, 0, q + 2 * kv, bias};
+    case STERNA_MATRIX_K:
+        return (wanted){STERNA_SLOT_K, kv, width, STERNA_SLOT_QKV, q, q + 2 * kv, bias};
+    case STERNA_MATRIX_V:
+        return (wanted){STERNA_SLOT_V, kv, width, STERNA_SLOT_QKV, q + kv, q + 2 * kv, bias};
+    case STERNA_MATRIX_OUT: return (wanted){STERNA_SLOT_OUT, width, q, STERNA_SLOTS, 0, 0, false};
+    case STERNA_MATRIX_GATE:
+        return (wanted){STERNA_SLOT_GATE, ffn, width, STERNA_SLOT_GATE_UP, 0, 2 * ffn, false};
+    case STERNA_MATRIX_UP:
+        return (wanted){STERNA_SLOT_UP, ffn, width, STERNA_SLOT_GATE_UP, ffn, 2 * ffn, false};
+    default: return (wanted){STERNA_SLOT_DOWN, width, ffn, STERNA_SLOTS, 0, 0, false};
+    }
+}
+
+static sterna_status load_norms(loader *l, uint32_t index)
+{
+    const sterna_config *config = &l->decoder->config;
+    sterna_part *part = l->decoder->layers[index].part;
+    uint64_t width = config->width, ffn = config->layers[index].ffn_width,
+             q = (uint64_t)config->heads * config->head_dim;
     const struct {
         sterna_slot slot;
         uint64_t width;
@@ -285,20 +313,21 @@ static sterna_status load_layer(loader *l, uint32_t index)
                  {STERNA_SLOT_FFN_NORM, width, 0},
                  {STERNA_SLOT_FFN_SUB_NORM, ffn, STERNA_HAS_SUB_NORMS},
                  {STERNA_SLOT_FFN_POST_NORM, width, STERNA_HAS_POST_NORMS}};
-    const wanted matrices[] = {
-        {STERNA_SLOT_Q, q, width, STERNA_SLOT_QKV, 0, q + 2 * kv, bias},
-        {STERNA_SLOT_K, kv, width, STERNA_SLOT_QKV, q, q + 2 * kv, bias},
-        {STERNA_SLOT_V, kv, width, STERNA_SLOT_QKV, q + kv, q + 2 * kv, bias},
-        {STERNA_SLOT_OUT, width, q, STERNA_SLOTS, 0, 0, false},
-        {STERNA_SLOT_GATE, ffn, width, STERNA_SLOT_GATE_UP, 0, 2 * ffn, false},
-        {STERNA_SLOT_UP, ffn, width, STERNA_SLOT_GATE_UP, ffn, 2 * ffn, false},
-        {STERNA_SLOT_DOWN, width, ffn, STERNA_SLOTS, 0, 0, false}};
     sterna_status status = STERNA_OK;
     for (size_t i = 0; !status && i < sizeof norms / sizeof *norms; i++)
-        if (!norms[i].needs || family->has & norms[i].needs)
+        if (!norms[i].needs || config->family->has & norms[i].needs)
             status = load_norm(l, index, norms[i].slot, norms[i].width, &part[norms[i].slot]);
-    for (size_t i = 0; !status && i < sizeof matrices / sizeof *matrices; i++)
-        status = load_matrix(l, index, &matrices[i], &part[matrices[i].slot]);
+    return status;
+}
+
+static sterna_status load_layer(loader *l, uint32_t index)
+{
+    sterna_part *part = l->decoder->layers[index].part;
+    sterna_status status = load_norms(l, index);
+    for (int i = 0; !status && i < STERNA_MATRICES; i++) {
+        wanted want = describe_matrix(&l->decoder->config, index, (sterna_matrix)i);
+        status = load_matrix(l, index, &want, &part[want.slot]);
+    }
     return status;
 }
 
@@ -386,6 +415,7 @@ static sterna_status load(loader *l)
             decoder->max_ffn = config->layers[i].ffn_width;
     status = find_prefix(l);
     if (!status) status = load_ends(l);
+    if (l->options->without_layers) return status;
     for (uint32_t i = 0; !status && i < config->n_layers; i++) status = load_layer(l, i);
     if (!status) status = check_leftovers(l);
     return status;
@@ -417,13 +447,21 @@ static void free_part(sterna_device *device, sterna_part *part)
     if (part->vector) device->release(device, part->vector);
 }
 
+void sterna_decoder_unload_layer(sterna_decoder *decoder, uint32_t layer)
+{
+    for (int slot = STERNA_SLOT_LAYERED; slot < STERNA_SLOTS; slot++) {
+        sterna_part *part = &decoder->layers[layer].part[slot];
+        free_part(decoder->device, part);
+        *part = (sterna_part){0};
+    }
+}
+
 void sterna_decoder_free(sterna_decoder *decoder)
 {
     if (!decoder) return;
     sterna_device *device = decoder->device;
     for (uint32_t i = 0; decoder->layers && i < decoder->config.n_layers; i++)
-        for (int slot = STERNA_SLOT_LAYERED; slot < STERNA_SLOTS; slot++)
-            free_part(device, &decoder->layers[i].part[slot]);
+        sterna_decoder_unload_layer(decoder, i);
     if (decoder->head.weight == decoder->embedding.weight) decoder->head.weight = NULL;
     free_part(device, &decoder->embedding);
     free_part(device, &decoder->final_norm);
@@ -464,4 +502,78 @@ uint64_t sterna_decoder_bytes_per_token(const sterna_decoder *decoder)
     sterna_weight_info info;
     decoder->device->weight_info(decoder->embedding.weight, &info);
     return decoder->bytes - info.bytes;
+}
+
+/* ---- one layer at a time ---- */
+
+static sterna_status open_layer(loader *l)
+{
+    l->names = sterna_family_names(l->decoder->config.family, l->file->container);
+    l->used = sterna_calloc(l->file->n_tensors, sizeof *l->used);
+    return l->used ? find_prefix(l) : sterna_fail_memory(l->err, "the directory of a layer");
+}
+
+static sterna_status load_biases(loader *l, uint32_t layer)
+{
+    sterna_status status = STERNA_OK;
+    for (int i = 0; !status && i < STERNA_MATRICES; i++) {
+        const sterna_tensor *tensor;
+        bool fused;
+        wanted want = describe_matrix(&l->decoder->config, layer, (sterna_matrix)i);
+        status = find_matrix(l, layer, &want, &tensor, &fused);
+        if (!status && tensor)
+            status = load_bias(l, layer, &want, fused, &l->decoder->layers[layer].part[want.slot]);
+    }
+    return status;
+}
+
+sterna_status sterna_decoder_load_layer(sterna_decoder *decoder, const sterna_model_file *file,
+                                        const sterna_decoder_options *options, uint32_t layer,
+                                        bool matrices, sterna_error *err)
+{
+    loader l = {.file = file, .options = options, .decoder = decoder, .err = err};
+    sterna_status status = open_layer(&l);
+    if (!status && matrices) status = load_layer(&l, layer);
+    if (!status && !matrices) {
+        status = load_norms(&l, layer);
+        if (!status) status = load_biases(&l, layer);
+    }
+    sterna_free(l.used);
+    return status;
+}
+
+sterna_status sterna_decoder_find_matrix(sterna_decoder *decoder, const sterna_model_file *file,
+                                         uint32_t layer, sterna_matrix matrix,
+                                         sterna_matrix_place *place, sterna_error *err)
+{
+    const sterna_decoder_options none = {0};
+    loader l = {.file = file, .options = &none, .decoder = decoder, .err = err};
+    wanted want = describe_matrix(&decoder->config, layer, matrix);
+    const sterna_tensor *tensor = NULL;
+    bool fused = false;
+    sterna_status status = open_layer(&l);
+    if (!status) status = find_matrix(&l, layer, &want, &tensor, &fused);
+    if (!status) *place = (sterna_matrix_place){tensor, fused ? want.first : 0, want.rows};
+    sterna_free(l.used);
+    return status;
+}
+
+sterna_status sterna_decoder_set_matrix(sterna_decoder *decoder, uint32_t layer,
+                                        sterna_matrix matrix, const sterna_tensor *tensor,
+                                        const sterna_weight_options *options, sterna_error *err)
+{
+    wanted want = describe_matrix(&decoder->config, layer, matrix);
+    sterna_part *part = &decoder->layers[layer].part[want.slot];
+    sterna_weight *weight;
+    sterna_status status =
+        decoder->device->weight_load(decoder->device, tensor, options, &weight, err);
+    if (status) return status;
+    if (part->weight) decoder->device->weight_free(decoder->device, part->weight);
+    part->weight = weight;
+    return STERNA_OK;
+}
+
+bool sterna_decoder_norms_output(const sterna_decoder *decoder)
+{
+    return decoder->config.family->has & STERNA_HAS_POST_NORMS;
 }

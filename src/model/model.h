@@ -22,6 +22,9 @@ typedef struct sterna_decoder_options {
      * instead of ending the load. Such a decoder tells its weights and cannot run. */
     void (*on_missing)(void *context, const char *name);
     void *missing_context;
+    /* Only embedding, last norm and head are loaded: layers come and go by
+     * sterna_decoder_load_layer, and the file must stay open. */
+    bool without_layers;
 } sterna_decoder_options;
 
 /* Packs every weight of `file` on `device` (borrowed; must outlive the decoder) and gives the
@@ -69,5 +72,65 @@ void sterna_decoder_forward(sterna_workspace *workspace, const sterna_forward *c
  * [count][vocabulary], or NULL and token first + i goes to rows[i] of [vocabulary]. */
 void sterna_decoder_logits(sterna_workspace *workspace, size_t first, size_t count, float *logits,
                            float *const *rows);
+
+/* ---- one layer at a time ----
+ * For calibration: a decoder made without its layers gets them one by one, from the file or matrix
+ * by matrix from elsewhere, and runs one stage of one layer at a time on hidden states that the
+ * caller keeps. */
+
+typedef enum sterna_stage {
+    STERNA_STAGE_ATTENTION_IN,  /* leaves the input of q, k and v */
+    STERNA_STAGE_ATTENTION_MIX, /* leaves the input of the output projection */
+    STERNA_STAGE_ATTENTION_OUT, /* adds to the residual stream */
+    STERNA_STAGE_FFN_IN,        /* leaves the input of gate and up */
+    STERNA_STAGE_FFN_MIX,       /* leaves the input of the down projection */
+    STERNA_STAGE_FFN_OUT,       /* adds to the residual stream */
+    STERNA_STAGES
+} sterna_stage;
+
+typedef enum sterna_matrix {
+    STERNA_MATRIX_Q,
+    STERNA_MATRIX_K,
+    STERNA_MATRIX_V,
+    STERNA_MATRIX_OUT,
+    STERNA_MATRIX_GATE,
+    STERNA_MATRIX_UP,
+    STERNA_MATRIX_DOWN,
+    STERNA_MATRICES
+} sterna_matrix;
+
+/* Where a matrix of a layer stands in the file. */
+typedef struct sterna_matrix_place {
+    const sterna_tensor *tensor;
+    uint64_t first_row, rows; /* of the tensor: all but in fused ones */
+} sterna_matrix_place;
+
+/* Norms and biases of a layer, and its matrices where asked for. `options` as for the load. Unload
+ * what was loaded before it is loaded again. */
+sterna_status sterna_decoder_load_layer(sterna_decoder *decoder, const sterna_model_file *file,
+                                        const sterna_decoder_options *options, uint32_t layer,
+                                        bool matrices, sterna_error *err);
+void sterna_decoder_unload_layer(sterna_decoder *decoder, uint32_t layer);
+/* Puts a matrix into a layer in place of the one that is there, if any; its shape was checked when
+ * the place was found. */
+sterna_status sterna_decoder_set_matrix(sterna_decoder *decoder, uint32_t layer,
+                                        sterna_matrix matrix, const sterna_tensor *tensor,
+                                        const sterna_weight_options *options, sterna_error *err);
+sterna_status sterna_decoder_find_matrix(sterna_decoder *decoder, const sterna_model_file *file,
+                                         uint32_t layer, sterna_matrix matrix,
+                                         sterna_matrix_place *place, sterna_error *err);
+/* True when what a layer adds to the stream passes through a norm first. */
+bool sterna_decoder_norms_output(const sterna_decoder *decoder);
+
+/* Embeds the tokens and prepares their rotations, which later stages of calls with the same places
+ * and lengths use. */
+void sterna_decoder_begin(sterna_workspace *workspace, const sterna_forward *call);
+/* One stage on what stands in the workspace (call->ids is not looked at). */
+void sterna_decoder_stage(sterna_workspace *workspace, const sterna_forward *call, uint32_t layer,
+                          sterna_stage stage);
+/* Device memory of the workspace: the residual stream [max_tokens][width]; and the matmul input
+ * that a stage leaves [max_tokens][columns of the matrix]. */
+float *sterna_workspace_stream(const sterna_workspace *workspace);
+float *sterna_workspace_input(const sterna_workspace *workspace, sterna_stage stage);
 
 #endif

@@ -1,0 +1,249 @@
+#include "quant/compensate.h"
+
+#include <cblas.h>
+#include <lapacke.h>
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+enum { MORE_DAMPING = 3 }; /* times ten, so often, before a matrix is given up */
+
+sterna_compensation sterna_compensation_usual(size_t group, int threads)
+{
+    return (sterna_compensation){
+        .group = group, .damping = 0.01f, .rounds = 3, .sweeps = 3, .threads = threads};
+}
+
+static bool all_finite(const float *values, size_t rows, size_t cols)
+{
+    for (size_t r = 0; r < rows; r++) {
+        float sum = 0; /* NaN and infinity times zero are NaN, and stay */
+        for (size_t i = 0; i < cols; i++) sum += values[r * cols + i] * 0.0f;
+        if (sum != 0) return false;
+    }
+    return true;
+}
+
+/* The mean of H's diagonal; 1 where no input was ever different from zero. */
+static double mean_diagonal(const float *h, size_t cols)
+{
+    double sum = 0;
+    for (size_t i = 0; i < cols; i++) sum += (double)h[i * cols + i];
+    return sum > 0 ? sum / (double)cols : 1;
+}
+
+static void add_diagonal(float *h, size_t cols, double value)
+{
+    for (size_t i = 0; i < cols; i++) h[i * cols + i] = (float)((double)h[i * cols + i] + value);
+}
+
+static sterna_status fail_definite(sterna_error *err)
+{
+    return sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
+                       "the inputs of a matrix leave no positive definite second moments; choose "
+                       "more damping or other calibration text");
+}
+
+static float *copy_square(const float *h, size_t cols)
+{
+    size_t count;
+    float *copy = sterna_mul_size(cols, cols, &count) ? sterna_alloc(count, sizeof *copy) : NULL;
+    if (copy) memcpy(copy, h, count * sizeof *copy);
+    return copy;
+}
+
+sterna_status sterna_compensate_target(float *w, size_t rows, size_t cols, const float *h,
+                                       const float *d, float a, const float *c, float b,
+                                       const sterna_compensation *settings, sterna_error *err)
+{
+    size_t count = rows * cols;
+    float *pull = sterna_alloc(count, sizeof *pull), *factor = NULL;
+    if (!pull) return sterna_fail_memory(err, "a matrix's target");
+    for (size_t i = 0; i < count; i++) pull[i] = c ? b * c[i] : 0;
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)rows, (blasint)cols,
+                (blasint)cols, a, w, (blasint)cols, d, (blasint)cols, 1, pull, (blasint)cols);
+    double damping = (double)settings->damping * mean_diagonal(h, cols);
+    lapack_int n = (lapack_int)cols, failed = 1;
+    for (int again = 0; failed && again <= MORE_DAMPING; again++, damping *= 10) {
+        sterna_free(factor);
+        factor = copy_square(h, cols);
+        if (!factor) break;
+        add_diagonal(factor, cols, damping);
+        failed = LAPACKE_spotrf_work(LAPACK_COL_MAJOR, 'L', n, factor, n);
+    }
+    sterna_status status = STERNA_OK;
+    if (!factor)
+        status = sterna_fail_memory(err, "a matrix's target");
+    else if (failed)
+        status = fail_definite(err);
+    else
+        LAPACKE_spotrs_work(LAPACK_COL_MAJOR, 'L', n, (lapack_int)rows, factor, n, pull, n);
+    for (size_t i = 0; !status && i < count; i++) w[i] += pull[i];
+    sterna_free(factor);
+    sterna_free(pull);
+    return status;
+}
+
+typedef struct ranked {
+    float value;
+    uint32_t index;
+} ranked;
+
+static int by_value(const void *a, const void *b)
+{
+    const ranked *x = a, *y = b;
+    if (x->value != y->value) return x->value < y->value ? 1 : -1;
+    return (x->index > y->index) - (x->index < y->index);
+}
+
+sterna_status sterna_column_order(const float *h, size_t cols, uint32_t *order, sterna_error *err)
+{
+    ranked *ranks = sterna_alloc(cols, sizeof *ranks);
+    if (!ranks) return sterna_fail_memory(err, "the order of a matrix's columns");
+    for (size_t i = 0; i < cols; i++) ranks[i] = (ranked){h[i * cols + i], (uint32_t)i};
+    qsort(ranks, cols, sizeof *ranks, by_value);
+    for (size_t i = 0; i < cols; i++) order[i] = ranks[i].index;
+    sterna_free(ranks);
+    return STERNA_OK;
+}
+
+/* H^-1 = U^T U with U upper triangular. With the columns in reverse order H = L L^T, and L^-1 read
+ * backwards is U: one factorisation and one triangular inverse, no inverse of H. */
+sterna_status sterna_inverse_factor(const float *h, size_t cols, const uint32_t *order,
+                                    float *upper, sterna_error *err)
+{
+    size_t count;
+    float *lower = sterna_mul_size(cols, cols, &count) ? sterna_alloc(count, sizeof *lower) : NULL;
+    if (!lower) return sterna_fail_memory(err, "the factor of a matrix's second moments");
+    for (size_t i = 0; i < cols; i++)
+        for (size_t k = 0; k < cols; k++)
+            lower[i * cols + k] = h[(size_t)order[cols - 1 - i] * cols + order[cols - 1 - k]];
+    /* column-major 'U' is row-major 'L': no copy is made */
+    lapack_int n = (lapack_int)cols;
+    lapack_int failed = LAPACKE_spotrf_work(LAPACK_COL_MAJOR, 'U', n, lower, n);
+    if (!failed) failed = LAPACKE_strtri_work(LAPACK_COL_MAJOR, 'U', 'N', n, lower, n);
+    for (size_t i = 0; !failed && i < cols; i++)
+        for (size_t k = 0; k < cols; k++)
+            upper[i * cols + k] = k < i ? 0 : lower[(cols - 1 - i) * cols + cols - 1 - k];
+    sterna_free(lower);
+    return failed ? fail_definite(err) : STERNA_OK;
+}
+
+/* What all tiles share. */
+typedef struct job {
+    const float *w, *h, *upper;
+    const uint32_t *order;
+    size_t rows, cols, groups;
+    const sterna_compensation *settings;
+    int8_t *trits;
+    float *scales;
+    sterna_compensated *sums; /* [tiles] */
+} job;
+
+static void run_tile(const job *j, sterna_tile *tile, size_t index)
+{
+    size_t first = index * STERNA_TILE_ROWS;
+    tile->rows = j->rows - first < STERNA_TILE_ROWS ? j->rows - first : STERNA_TILE_ROWS;
+    tile->h = j->h;
+    tile->w = j->w + first * j->cols;
+    tile->trits = j->trits + first * j->cols;
+    tile->scales = j->scales + first * j->groups;
+    sterna_tile_begin(tile);
+    sterna_tile_grid(tile);
+    sterna_tile_columns(tile, j->order, j->upper);
+    sterna_tile_refit(tile);
+    for (int round = 0; round < j->settings->rounds; round++) {
+        sterna_tile_descend(tile, j->settings->sweeps);
+        sterna_tile_refit(tile);
+    }
+    j->sums[index] = (sterna_compensated){0, 0, 0};
+    sterna_tile_measure(tile, &j->sums[index]);
+}
+
+static sterna_status run_tiles(const job *j, size_t tiles, sterna_error *err)
+{
+    int threads = j->settings->threads, blas = openblas_get_num_threads();
+    if ((size_t)threads > tiles) threads = (int)tiles;
+    sterna_tile *memory = sterna_calloc((size_t)threads, sizeof *memory);
+    bool complete = memory != NULL;
+    for (int t = 0; complete && t < threads; t++)
+        complete = sterna_tile_new(&memory[t], STERNA_TILE_ROWS, j->cols, j->settings->group);
+    if (complete) {
+        openblas_set_num_threads(1); /* each tile is one thread's */
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+        for (size_t i = 0; i < tiles; i++) run_tile(j, &memory[omp_get_thread_num()], i);
+        openblas_set_num_threads(blas);
+    }
+    for (int t = 0; memory && t < threads; t++) sterna_tile_free(&memory[t]);
+    sterna_free(memory);
+    return complete ? STERNA_OK : sterna_fail_memory(err, "the rows of a matrix");
+}
+
+static sterna_status factor_damped(float *h, size_t cols, float damping, uint32_t *order,
+                                   float *upper, sterna_error *err)
+{
+    double step = (double)damping * mean_diagonal(h, cols);
+    sterna_status status = STERNA_OK;
+    for (int again = 0; again <= MORE_DAMPING; again++, step *= 10) {
+        add_diagonal(h, cols, step);
+        status = sterna_column_order(h, cols, order, err);
+        if (!status) status = sterna_inverse_factor(h, cols, order, upper, err);
+        if (status != STERNA_ERROR_UNSUPPORTED) return status;
+    }
+    return status;
+}
+
+static sterna_status check_scales(const float *scales, size_t count, sterna_error *err)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(scales[i]))
+            return sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
+                               "a group of weights needs a scale that float16 cannot hold");
+    return STERNA_OK;
+}
+
+sterna_status sterna_compensate(const float *w, size_t rows, size_t cols, float *h,
+                                const sterna_compensation *settings, int8_t *trits, float *scales,
+                                sterna_compensated *result, sterna_error *err)
+{
+    if (!all_finite(w, rows, cols))
+        return sterna_fail(err, STERNA_ERROR_FORMAT,
+                           "a weight is not a finite number (NaN or infinity)");
+    if (!all_finite(h, cols, cols))
+        return sterna_fail(err, STERNA_ERROR_FORMAT,
+                           "an input is not a finite number: the model overflows on the "
+                           "calibration text");
+    size_t square, tiles = (rows + STERNA_TILE_ROWS - 1) / STERNA_TILE_ROWS;
+    if (!sterna_mul_size(cols, cols, &square)) return sterna_fail_memory(err, "a matrix");
+    float *upper = sterna_alloc(square, sizeof *upper);
+    uint32_t *order = sterna_alloc(cols, sizeof *order);
+    sterna_compensated *sums = sterna_calloc(tiles, sizeof *sums);
+    sterna_status status = STERNA_OK;
+    if (!upper || !order || !sums) status = sterna_fail_memory(err, "a matrix");
+    if (!status) status = factor_damped(h, cols, settings->damping, order, upper, err);
+    job j = {.w = w,
+             .h = h,
+             .upper = upper,
+             .order = order,
+             .rows = rows,
+             .cols = cols,
+             .groups = (cols + settings->group - 1) / settings->group,
+             .settings = settings,
+             .trits = trits,
+             .scales = scales,
+             .sums = sums};
+    if (!status) status = run_tiles(&j, tiles, err);
+    if (!status) status = check_scales(scales, rows * j.groups, err);
+    for (size_t i = 0; !status && result && i < tiles; i++) {
+        result->error += sums[i].error;
+        result->energy += sums[i].energy;
+        result->zeros += sums[i].zeros;
+    }
+    sterna_free(sums);
+    sterna_free(order);
+    sterna_free(upper);
+    return status;
+}

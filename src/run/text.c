@@ -227,9 +227,17 @@ static bool is_gguf(const char *path)
 sterna_status sterna_load_tokenizer_path(const char *path, sterna_tokenizer **out,
                                          sterna_error *err)
 {
-    if (!is_gguf(path)) return sterna_tokenizer_open(path, out, err);
     sterna_model_file *file = NULL;
-    sterna_status status = sterna_model_file_open(path, NULL, &file, err);
+    sterna_status status;
+    if (is_gguf(path)) {
+        status = sterna_model_file_open(path, NULL, &file, err);
+    } else {
+        status = sterna_tokenizer_open(path, out, err);
+        /* not a vocabulary: perhaps a model that has one beside it (llama2.c); what stood in the
+         * way of reading a vocabulary says more when it is neither */
+        if (!status || sterna_model_file_open(path, NULL, &file, NULL)) return status;
+        status = STERNA_OK;
+    }
     if (status) return status;
     sterna_tokenizer *tokenizer = NULL;
     status = sterna_load_tokenizer(file, 0, &tokenizer, err);

@@ -1,0 +1,31 @@
+#include "model.h"
+
+#include <string.h>
+
+#include "output.h"
+
+sterna_model_options cli_model_options(const cli_model_settings *settings, cli_progress *progress)
+{
+    sterna_model_options options;
+    memset(&options, 0, sizeof options);
+    options.cpu = settings->cpu;
+    options.threads = (int)settings->threads;
+    options.arithmetic = settings->exact ? STERNA_ARITHMETIC_FLOAT : STERNA_ARITHMETIC_AUTO;
+    options.i2s_order = settings->i2s_order;
+    options.progress = progress ? cli_progress_report : NULL;
+    options.progress_context = progress;
+    return options;
+}
+
+int cli_open_model(const char *path, const cli_model_settings *settings, bool quiet,
+                   sterna_model **out)
+{
+    cli_progress progress;
+    sterna_error err;
+    memset(&err, 0, sizeof err);
+    cli_progress_start(&progress, quiet);
+    sterna_model_options options = cli_model_options(settings, &progress);
+    sterna_status status = sterna_model_open(path, &options, out, &err);
+    cli_progress_end(&progress);
+    return status == STERNA_OK ? CLI_OK : cli_fail_library(&err);
+}

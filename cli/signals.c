@@ -1,0 +1,68 @@
+#include "signals.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t interrupts;
+static sterna_session *_Atomic session_at_work;
+
+static void on_interrupt(int signal_number)
+{
+    interrupts++;
+    sterna_session *session = atomic_load(&session_at_work);
+    if (session) sterna_session_cancel(session);
+    /* whoever asks twice gets the system's own way */
+    if (interrupts > 1) {
+        signal(signal_number, SIG_DFL);
+        raise(signal_number);
+    }
+}
+
+static void on_bus_error(int signal_number)
+{
+    static const char sentence[] = "sterna: a file became shorter, or its disk failed, while it "
+                                   "was being read; nothing more can be done with it\n";
+    (void)signal_number;
+    ssize_t ignored = write(STDERR_FILENO, sentence, sizeof sentence - 1);
+    (void)ignored;
+    _exit(1);
+}
+
+static void handle(int signal_number, void (*handler)(int))
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = handler;
+    sigemptyset(&action.sa_mask);
+    /* no SA_RESTART: a read from the keyboard ends when Ctrl-C comes */
+    sigaction(signal_number, &action, NULL);
+}
+
+void cli_signals_start(void)
+{
+    /* opened the wrong way round on purpose: using a closed stream stays an error */
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 &&
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+            _exit(1);
+    handle(SIGINT, on_interrupt);
+    handle(SIGBUS, on_bus_error);
+}
+
+bool cli_interrupted(void)
+{
+    return interrupts > 0;
+}
+
+void cli_interrupt_forget(void)
+{
+    interrupts = 0;
+}
+
+void cli_interrupt_session(sterna_session *session)
+{
+    atomic_store(&session_at_work, session);
+}

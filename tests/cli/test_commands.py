@@ -1,0 +1,256 @@
+"""One full path for each of the other commands, on tiny models."""
+import json
+import math
+
+import pytest
+from conftest import MODELS, fails, succeeds
+
+LLAMA = MODELS / "llama" / "model.gguf"
+FOLDERS = sorted(path.parent for path in MODELS.glob("*/golden.json"))
+ALL = [folder / name for folder in FOLDERS for name in json.loads((folder / "golden.json").read_text())["models"]]
+TEXT = "The bird flies high over the land and they turn in the summer. " * 40
+
+
+def as_json(*args, **more):
+    done = succeeds(*args, "--json", **more)
+    assert done.stderr == ""
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    return path
+
+
+def model_id(path):
+    return f"{path.parent.name}-{path.name}"
+
+
+# ---- inspect ----
+
+@pytest.mark.parametrize("path", ALL, ids=model_id)
+def test_inspect(path):
+    report = as_json("inspect", path)
+    golden = json.loads((path.parent / "golden.json").read_text())
+    assert {"family", "file_bytes", "parameters", "bits_per_weight", "ternary_bits_per_weight"} <= set(report)
+    names = {"bitnet": "bitnet-b1.58", "mistral": "llama"}
+    family = names.get(golden["family"], golden["family"])
+    assert report["family"] in (family, golden["family"])
+    assert report["parameters"] > 1000 and report["file_bytes"] > 1000
+    assert 1 < report["bits_per_weight"] < 40
+    for options in [], ["--tensors"]:
+        shown = succeeds("inspect", path, *options).stdout
+        assert report["family"] in shown and "bits/weight" in shown
+    names = [tensor["name"] for tensor in report["tensors"]]
+    assert names and all(name in shown for name in names)
+
+
+# ---- tokenize ----
+
+def test_tokenize_and_back(tmp_path):
+    shown = succeeds("tokenize", LLAMA, "they summ, bird").stdout
+    report = as_json("tokenize", LLAMA, "they summ, bird")
+    assert [int(word) for word in shown.split()] == report["ids"] and report["count"] == len(report["ids"])
+    assert succeeds("tokenize", LLAMA, "--decode", shown.strip()).stdout == "they summ, bird"
+    assert succeeds("tokenize", LLAMA, "--decode", ",".join(shown.split())).stdout == "they summ, bird"
+    assert succeeds("tokenize", LLAMA, "--decode", *shown.split()).stdout == "they summ, bird"
+    assert succeeds("tokenize", LLAMA, "--decode", "-", input=json.dumps(report["ids"])).stdout == "they summ, bird"
+    assert as_json("tokenize", LLAMA, "--decode", shown)["text"] == "they summ, bird"
+    file = tmp_path / "text"
+    file.write_text("they summ, bird")
+    assert as_json("tokenize", LLAMA, "--file", file) == report
+    assert as_json("tokenize", LLAMA, input="they summ, bird") == report
+    assert as_json("tokenize", MODELS / "llama" / "hf" / "tokenizer.json", "they summ, bird") == report
+    assert as_json("tokenize", MODELS / "llama" / "hf", "they summ, bird") == report
+
+
+def test_special_tokens_only_when_asked():
+    plain = as_json("tokenize", LLAMA, "<|im_end|>")["ids"]
+    special = as_json("tokenize", LLAMA, "<|im_end|>", "--special")["ids"]
+    assert len(special) == 1 and len(plain) > 1
+    assert as_json("tokenize", LLAMA, "")["ids"] == []
+
+
+def test_any_bytes_survive(tmp_path):
+    file = tmp_path / "bytes"
+    file.write_bytes("ü€𝄞 \t\r\n\0 x".encode())
+    ids = as_json("tokenize", LLAMA, "--file", file)["ids"]
+    assert succeeds("tokenize", LLAMA, "--decode", str(ids), binary=True).stdout == file.read_bytes()
+    assert as_json("tokenize", LLAMA, "--decode", str(ids))["text"] == file.read_bytes().decode()
+
+
+# ---- template ----
+
+CHAT = [{"role": "user", "content": "Grüße, \"bird\"\n"}, {"role": "assistant", "content": "Hi"}]
+
+
+def render(messages, tmp_path, *more):
+    path = tmp_path / "messages.json"
+    path.write_text(json.dumps(messages))
+    return succeeds("template", LLAMA, "--messages", path, *more).stdout
+
+
+def test_template_prints_the_prompt_and_nothing_else(tmp_path):
+    turns = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in CHAT)
+    assert render(CHAT, tmp_path, "--no-generation-prompt") == turns
+    assert render(CHAT, tmp_path) == turns + "<|im_start|>assistant\n"
+    assert succeeds("template", LLAMA, "-m", "-", input=json.dumps(CHAT)).stdout == turns + "<|im_start|>assistant\n"
+
+
+def test_template_files_tools_and_variables(tmp_path):
+    (tmp_path / "t.jinja").write_text("{{ messages[0].content }}|{{ tools | tojson }}|{{ flag }}|{{ n + 1 }}|{{ s }}")
+    (tmp_path / "m.json").write_text('[{"role": "user", "content": "hi"}]')
+    (tmp_path / "tools.json").write_text('[{"name": "f"}]')
+    done = succeeds("template", tmp_path / "t.jinja", "-m", tmp_path / "m.json", "--tools", tmp_path / "tools.json",
+                    "--set", "flag=false", "--set", "n=41", "--set", "s=plain=text")
+    assert done.stdout == 'hi|[{"name": "f"}]|False|42|plain=text'
+
+
+@pytest.mark.parametrize("messages", ["", "{", "[1", '{"role": "user"}', "null"])
+def test_messages_that_are_none(messages):
+    fails(1, "template", LLAMA, "-m", "-", input=messages)
+
+
+def test_templates_that_fail(tmp_path):
+    for source in ["{% if %}", "{{ raise_exception('no such role') }}", "{% for i in range(10**9) %}x{% endfor %}"]:
+        (tmp_path / "t.jinja").write_text(source)
+        done = fails(1, "template", tmp_path / "t.jinja", "-m", "-", input="[]")
+        assert "raise" not in source or "no such role" in done
+
+
+# ---- eval ----
+
+def test_eval_perplexity(text):
+    report = as_json("eval", LLAMA, "--text", text, "--context", 64)
+    assert {"perplexity", "nll", "tokens", "context"} <= set(report)
+    assert report["context"] == 64 and report["tokens"] > 100
+    assert math.isclose(report["perplexity"], math.exp(report["nll"]), rel_tol=1e-6)
+    shown = succeeds("eval", LLAMA, "--text", text, "--context", 64).stdout
+    assert f"perplexity  {report['perplexity']:.4f}" in shown
+    assert as_json("eval", LLAMA, "--text", "-", "--context", 64, input=TEXT)["perplexity"] == report["perplexity"]
+
+
+def test_eval_options(text):
+    whole = as_json("eval", LLAMA, "--text", text, "--context", 64)
+    assert as_json("eval", LLAMA, "--text", text, "--context", 64, "--limit", 2)["windows"] == 2
+    assert as_json("eval", LLAMA, "--text", text, "--context", 64, "--bytes", 700)["tokens"] < whole["tokens"]
+    assert as_json("eval", LLAMA, "--text", text, "--context", 64, "--stride", 16)["tokens"] > whole["tokens"]
+
+
+def test_eval_divergence(text):
+    same = as_json("eval", LLAMA, "--text", text, "--context", 64, "--kl-against", LLAMA)
+    assert abs(same["kl"]) < 1e-6 and same["agreement"] == 1
+    other = as_json("eval", LLAMA, "--text", text, "--context", 64, "--kl-against",
+                    MODELS / "qwen2" / "model.gguf")
+    assert other["kl"] > 0.01 and other["agreement"] < 1
+    assert "agreement" in succeeds("eval", LLAMA, "--text", text, "--context", 64, "--kl-against", LLAMA).stdout
+
+
+def test_eval_tasks(tmp_path):
+    choices = tmp_path / "choices.jsonl"
+    choices.write_text("".join(json.dumps({"query": f"The bird {i}", "choices": ["flies", "sings", "turns"], "gold": i % 3}) +
+                               "\n" for i in range(9)))
+    report = as_json("eval", LLAMA, "--tasks", choices)
+    assert report["tasks"] == 9 and 0 <= report["accuracy"] <= 1 and report["standard_error"] > 0
+    assert as_json("eval", LLAMA, "--tasks", choices, "--limit", 4)["tasks"] == 4
+    assert "accuracy" in succeeds("eval", LLAMA, "--tasks", choices).stdout
+    lambada = tmp_path / "lambada.jsonl"
+    lambada.write_text(json.dumps({"context": "The bird flies high over the", "continuation": "land"}) + "\n")
+    assert as_json("eval", LLAMA, "--tasks", lambada)["perplexity"] > 1
+    choices.write_text('{"query": "x"}\n')
+    fails(1, "eval", LLAMA, "--tasks", choices)
+
+
+def test_eval_of_too_short_a_text(tmp_path):
+    (tmp_path / "short").write_text("bird")
+    fails(1, "eval", LLAMA, "--text", tmp_path / "short")
+
+
+# ---- bench ----
+
+def test_bench():
+    args = ["bench", LLAMA, "--prefill", "8,16", "--context", "0,16", "--tokens", 4, "--repeat", 1]
+    report = as_json(*args)
+    assert {"model", "threads", "cpu", "load_s", "rss_bytes", "read_gb_s", "prefill", "decode"} <= set(report)
+    assert [(row["tokens"], row["tok_per_s"] > 0) for row in report["prefill"]] == [(8, True), (16, True)]
+    assert [(row["context"], row["tokens"]) for row in report["decode"]] == [(0, 4), (16, 4)]
+    assert all(row["tok_per_s"] > 0 and row["bytes_per_token"] > 0 for row in report["decode"])
+    shown = succeeds(*args).stdout
+    assert "tokens/s" in shown and "bytes/token" in shown
+
+
+# ---- convert ----
+
+@pytest.mark.parametrize("path", ALL, ids=model_id)
+def test_convert_round_trip(path, tmp_path):
+    """To GGUF and once more gives the same file, and the same answer as before."""
+    if path.parent.name == "llama-rope-dynamic":
+        assert "dynamic rotary scaling" in fails(1, "convert", path, tmp_path / "out.gguf")
+        return
+    once, twice = tmp_path / "once.gguf", tmp_path / "twice.gguf"
+    succeeds("convert", path, once)
+    succeeds("convert", once, twice)
+    assert once.read_bytes() == twice.read_bytes()
+    ask = ["--raw", "-p", "they summ", "--temp", 0, "-n", 16, "--ignore-eos", "--json"]
+    assert json.loads(succeeds("run", once, *ask).stdout)["text"] == json.loads(succeeds("run", path, *ask).stdout)["text"]
+
+
+def test_convert_types_and_report(tmp_path, wide):
+    out = tmp_path / "small.gguf"
+    report = as_json("convert", wide, out, "--float-type", "Q8_0")
+    assert isinstance(report, dict)
+    assert out.stat().st_size < 0.6 * wide.stat().st_size
+    assert succeeds("convert", wide, tmp_path / "again.gguf", "--float-type", "Q8_0", "--quiet").stdout == ""
+    assert (tmp_path / "again.gguf").read_bytes() == out.read_bytes()
+
+
+def test_convert_between_ternary_layouts_is_exact(tmp_path, wide):
+    a, b, c = tmp_path / "a.gguf", tmp_path / "b.gguf", tmp_path / "c.gguf"
+    succeeds("quantize", wide, a, "--type", "TQ2_0")
+    succeeds("convert", a, b, "--type", "TQ1_0")
+    succeeds("convert", b, c, "--type", "TQ2_0")
+    assert a.read_bytes() == c.read_bytes() != b.read_bytes()
+    types = {tensor["type"] for tensor in as_json("inspect", b)["tensors"]}
+    assert "TQ1_0" in types and "TQ2_0" not in types
+
+
+def test_convert_to_nowhere(tmp_path):
+    fails(1, "convert", LLAMA, tmp_path / "absent" / "out.gguf")
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- quantize ----
+
+@pytest.mark.parametrize("options", [[], ["--method", "absmean", "--scales", "tensor", "--type", "TQ1_0"],
+                                     ["--method", "itf", "--scales", "row", "--keep", "F16", "--type", "Q2_0"]])
+def test_quantize(options, tmp_path, text, wide):
+    out = tmp_path / "ternary.gguf"
+    receipt = as_json("quantize", wide, out, *options)
+    kinds = {"TQ1_0", "TQ2_0", "Q2_0", "PQ2_0", "PTQ1_0"}
+    errors = [tensor["relative_error"] for tensor in receipt["tensors"] if tensor["to"] in kinds]
+    assert len(errors) == 7 and all(0 < error < 1 for error in errors)
+    report = as_json("inspect", out)
+    assert 1 < report["ternary_bits_per_weight"] < 3
+    assert report["bits_per_weight"] > report["ternary_bits_per_weight"]
+    assert as_json("eval", out, "--text", text, "--context", 64)["perplexity"] > 1
+    assert as_json("run", out, "-p", "the", "-n", 4, "--ignore-eos")["tokens"] == 4
+    assert as_json("verify", out)["checks"]
+
+
+def test_quantize_shows_the_receipt(tmp_path, wide):
+    shown = succeeds("quantize", wide, tmp_path / "a.gguf").stdout
+    assert "blk.0.attn_q.weight" in shown and "relative error" in shown
+    assert succeeds("quantize", wide, tmp_path / "b.gguf", "--quiet").stdout == ""
+    assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "b.gguf").read_bytes()
+
+
+# ---- verify ----
+
+def test_verify():
+    report = as_json("verify", LLAMA)
+    assert report["checks"] and all(check["ok"] is True for check in report["checks"])
+    shown = succeeds("verify", LLAMA).stdout
+    assert shown.endswith(f"All {len(report['checks'])} checks passed.\n")
+    assert succeeds("verify", LLAMA, "--quiet").stdout == ""

@@ -51,26 +51,32 @@ static sterna_status read_float(const reader *r, const json_t *object, const cha
 
 static sterna_status read_sizes(const reader *r, sterna_config *config, sterna_error *err)
 {
+    const sterna_family *family = config->family;
     uint32_t ffn_width = 0;
     const struct {
         const char *name;
-        uint32_t max, *out;
-    } sizes[] = {{"num_hidden_layers", STERNA_MAX_LAYERS, &config->n_layers},
-                 {"hidden_size", STERNA_MAX_WIDTH, &config->width},
-                 {"num_attention_heads", STERNA_MAX_HEADS, &config->heads},
-                 {"vocab_size", STERNA_MAX_VOCABULARY, &config->vocabulary},
-                 {"max_position_embeddings", STERNA_MAX_CONTEXT, &config->context},
-                 {"intermediate_size", STERNA_MAX_FFN, &ffn_width}};
+        uint32_t max, absent, *out; /* absent: taken where the file says nothing; 0: it must */
+    } sizes[] = {
+        {"num_hidden_layers", STERNA_MAX_LAYERS, 0, &config->n_layers},
+        {"hidden_size", STERNA_MAX_WIDTH, 0, &config->width},
+        {"num_attention_heads", STERNA_MAX_HEADS, family->hf_default.heads, &config->heads},
+        {"vocab_size", STERNA_MAX_VOCABULARY, family->hf_default.vocabulary, &config->vocabulary},
+        {"max_position_embeddings", STERNA_MAX_CONTEXT, family->hf_default.context,
+         &config->context},
+        {"intermediate_size", STERNA_MAX_FFN, 0, &ffn_width}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        sterna_status status = read_u32(r, sizes[i].name, true, sizes[i].max, sizes[i].out, err);
+        *sizes[i].out = sizes[i].absent;
+        sterna_status status =
+            read_u32(r, sizes[i].name, !sizes[i].absent, sizes[i].max, sizes[i].out, err);
         if (status) return status;
     }
     if (config->heads == 0 || config->n_layers == 0)
         return sterna_fail(err, STERNA_ERROR_FORMAT,
                            "%s: config.json: num_attention_heads %u and num_hidden_layers %u",
                            r->path, config->heads, config->n_layers);
-    config->kv_heads = config->heads;
-    config->head_dim = config->width / config->heads;
+    config->kv_heads = family->hf_default.kv_heads ? family->hf_default.kv_heads : config->heads;
+    config->head_dim =
+        family->hf_default.head_dim ? family->hf_default.head_dim : config->width / config->heads;
     sterna_status status =
         read_u32(r, "num_key_value_heads", false, STERNA_MAX_HEADS, &config->kv_heads, err);
     if (!status)
@@ -312,7 +318,9 @@ static sterna_status read_rope(const reader *r, sterna_config *config, sterna_er
 static sterna_status read_numbers(const reader *r, sterna_config *config, sterna_error *err)
 {
     const json_t *json = r->config;
-    sterna_status status = read_float(r, json, "rms_norm_eps", true, &config->norm_eps, err);
+    config->norm_eps = config->family->hf_default.norm_eps;
+    sterna_status status =
+        read_float(r, json, "rms_norm_eps", config->norm_eps == 0, &config->norm_eps, err);
     /* absent: the family's default; null: none */
     if (!json_object_get(json, "attn_logit_softcapping"))
         config->attention_soft_cap = config->family->attention_soft_cap;

@@ -135,6 +135,7 @@ static const sterna_family families[] = {
      .global_every = 6,
      .rope_base = 1000000,
      .local_rope_base = 10000,
+     .hf_default = {8, 4, 256, 262208, 131072, 1e-6f}, /* the 4B's file says only what differs */
      .layers_scaled_by_width = 62},
     {.name = "phi3",
      .gguf = {"phi3"},

@@ -75,6 +75,11 @@ struct sterna_family {
     uint32_t no_rope_every; /* every n-th layer has no rotation; 0 = all have it */
     float rope_base, local_rope_base; /* where the file does not say; local 0 = as the global one */
     float attention_soft_cap, logit_soft_cap; /* Hugging Face: where the file does not say */
+    /* Hugging Face: what config.json may leave out (0 = it may not). */
+    struct {
+        uint32_t heads, kv_heads, head_dim, vocabulary, context;
+        float norm_eps;
+    } hf_default;
     /* GGUF does not store the attention scale of the one size that has its own: a model of so many
      * layers takes 1 / sqrt(width / heads) instead of 1 / sqrt(head_dim). */
     uint32_t layers_scaled_by_width;

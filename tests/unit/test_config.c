@@ -152,6 +152,7 @@ static void spellings_agree(void **state)
     const char *const gemma[] = {
         "{\"architectures\": [\"Gemma3ForConditionalGeneration\"], \"text_config\":"
         " {\"model_type\": \"gemma3_text\", \"hidden_size\": 64, \"intermediate_size\": 96,"
+        " \"head_dim\": 16, \"num_key_value_heads\": 2,"
         " \"num_hidden_layers\": 7, \"num_attention_heads\": 4, \"vocab_size\": 320,"
         " \"max_position_embeddings\": 256, \"rms_norm_eps\": 1e-6, \"sliding_window\": 16,"
         " \"query_pre_attn_scalar\": 64, \"rope_theta\": 1000000.0,"
@@ -178,6 +179,29 @@ static void spellings_agree(void **state)
         assert_int_equal(config.tying, STERNA_HEAD_TIED);
         sterna_config_free(&config);
     }
+}
+
+/* Gemma 3's files leave out what the 4B has. */
+static void gemma3_may_say_little(void **state)
+{
+    (void)state;
+    sterna_config config;
+    sterna_error err;
+    if (read_hf("{\"architectures\": [\"Gemma3ForConditionalGeneration\"], \"text_config\":"
+                " {\"model_type\": \"gemma3_text\", \"hidden_size\": 2560, \"intermediate_size\":"
+                " 10240, \"num_hidden_layers\": 34, \"sliding_window\": 1024, \"rope_scaling\":"
+                " {\"rope_type\": \"linear\", \"factor\": 8}}}",
+                &config, &err))
+        fail_msg("%s", err.message);
+    assert_int_equal(config.heads, 8);
+    assert_int_equal(config.kv_heads, 4);
+    assert_int_equal(config.head_dim, 256);
+    assert_int_equal(config.vocabulary, 262208);
+    assert_int_equal(config.context, 131072);
+    assert_true(config.norm_eps == 1e-6f && config.attention_scale == 0.0625f);
+    assert_true(config.rope[STERNA_ROPE_GLOBAL].base == 1e6f);
+    assert_true(config.rope[STERNA_ROPE_LOCAL].base == 1e4f);
+    sterna_config_free(&config);
 }
 
 static void windows_count_only_where_asked(void **state)
@@ -249,9 +273,9 @@ static void write_changed(const char *path, const change *want)
         want->type == 'u'   ? sterna_model_writer_meta_u32(writer, want->key, want->u, &err)
         : want->type == 'f' ? sterna_model_writer_meta_float(writer, want->key, want->f, &err)
         : want->type == 'n' ? sterna_model_writer_meta_i32s(writer, want->key, two, 2, &err)
-        : want->type == 's' ? sterna_model_writer_meta_string(writer, want->key, want->s,
-                                                                strlen(want->s), &err)
-                              : STERNA_OK;
+        : want->type == 's'
+            ? sterna_model_writer_meta_string(writer, want->key, want->s, strlen(want->s), &err)
+            : STERNA_OK;
     assert_int_equal(status, STERNA_OK);
     for (size_t i = 0; i < file->n_tensors; i++)
         assert_int_equal(sterna_model_writer_declare(writer, &file->tensors[i], &err), STERNA_OK);
@@ -365,6 +389,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(broken_json_is_refused),
         cmocka_unit_test(spellings_agree),
+        cmocka_unit_test(gemma3_may_say_little),
         cmocka_unit_test(windows_count_only_where_asked),
         cmocka_unit_test(broken_metadata_is_refused),
         cmocka_unit_test(frequencies_scale),

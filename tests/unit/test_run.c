@@ -1,5 +1,6 @@
 /* run/: the sampler, generation, evaluation, and opening a model when memory runs out. */
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -284,6 +285,62 @@ static void generation_is_cancelled(void **state)
     sterna_run_close(model);
 }
 
+/* Decoding asks for no memory, and sessions of one model may run in several threads. */
+static void decoding_allocates_nothing(void **state)
+{
+    (void)state;
+    sterna_model *model = open_model("gemma2/hf");
+    sterna_session *session = open_session(model, 64);
+    int32_t id = 5;
+    assert_int_equal(sterna_run_append(session, &id, 1, NULL, NULL), STERNA_OK);
+    sterna_alloc_fail_after(-1);
+    for (int i = 0; i < 20; i++) {
+        id = (id * 31 + 7) % 300;
+        assert_int_equal(sterna_run_append(session, &id, 1, NULL, NULL), STERNA_OK);
+    }
+    assert_int_equal(sterna_run_step(&session, &id, 1, NULL), STERNA_OK);
+    assert_int_equal(sterna_alloc_fail_after(-1), 0);
+    sterna_run_session_free(session);
+    sterna_run_close(model);
+}
+
+typedef struct worker {
+    pthread_t thread;
+    sterna_model *model;
+    char *text;
+} worker;
+
+static void *work(void *context)
+{
+    worker *w = context;
+    sterna_session *session = open_session(w->model, 128);
+    sterna_generate_options options = {.n_predict = 60, .ignore_end = true};
+    options.sampling = plain;
+    sterna_generate_result result;
+    w->text = generate(session, &options, &result);
+    sterna_run_session_free(session);
+    return NULL;
+}
+
+static void threads_do_not_disturb_each_other(void **state)
+{
+    (void)state;
+    enum { WORKERS = 3 };
+    worker alone = {.model = open_model("qwen3/hf")}, workers[WORKERS];
+    work(&alone);
+    for (int i = 0; i < WORKERS; i++) {
+        workers[i].model = alone.model;
+        assert_int_equal(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
+    }
+    for (int i = 0; i < WORKERS; i++) {
+        pthread_join(workers[i].thread, NULL);
+        assert_string_equal(workers[i].text, alone.text);
+        sterna_free(workers[i].text);
+    }
+    sterna_free(alone.text);
+    sterna_run_close(alone.model);
+}
+
 /* ---- evaluation ---- */
 
 static double log_probability(const float *logits, size_t n, int32_t id)
@@ -500,6 +557,8 @@ int main(void)
         cmocka_unit_test(sampler_selects_exactly),
         cmocka_unit_test(generation_streams_and_stops),
         cmocka_unit_test(generation_is_cancelled),
+        cmocka_unit_test(decoding_allocates_nothing),
+        cmocka_unit_test(threads_do_not_disturb_each_other),
         cmocka_unit_test(perplexity_is_what_the_protocol_says),
         cmocka_unit_test(tasks_pick_the_likelier),
         cmocka_unit_test(opening_survives_exhaustion),

@@ -113,8 +113,15 @@ static sterna_status add_slot(builder *b, uint32_t layer, sterna_slot slot, cons
     sterna_item *item = add_item(b->out, tensor, keep_name(b->out, name));
     bool turned = slot == STERNA_SLOT_Q || slot == STERNA_SLOT_K;
     if (turned && b->config->rope_style == STERNA_ROPE_HALVES &&
-        b->config->family->gguf_rope == STERNA_ROPE_PAIRS)
+        b->config->family->gguf_rope == STERNA_ROPE_PAIRS) {
+        uint64_t rows = sterna_tensor_rows(tensor), heads = rows > 1 ? rows : tensor->dims[0];
         item->pair_heads = b->config->head_dim;
+        if (heads % item->pair_heads || item->pair_heads % 2)
+            return sterna_fail(b->err, STERNA_ERROR_FORMAT,
+                               "%s: tensor '%s' has %llu rows, which are no whole heads of %u",
+                               b->file->path, tensor->name, (unsigned long long)heads,
+                               item->pair_heads);
+    }
     if (is_norm(slot)) item->shift = b->config->norm_shift;
     split_scale(b, item, name);
     return STERNA_OK;

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define FILTER(name)                                                                               \
@@ -245,7 +246,6 @@ FILTER(truncate)
         *out = self;
         return true;
     }
-    if (!sterna_jinja_want_string(run, self, "the value of truncate", &string)) return false;
     if ((bound[0].type != JINJA_MISSING &&
          !sterna_jinja_want_int(run, bound[0], "the length", &length)) ||
         !sterna_jinja_truth(run, bound[1], &kill) ||
@@ -263,6 +263,7 @@ FILTER(truncate)
     *out = self;
     if (size <= length || size - length <= leeway) return true;
     jinja_value cut;
+    if (!sterna_jinja_want_string(run, self, "the value of truncate", &string)) return false;
     if (!sterna_jinja_slice(run, self, sterna_jinja_missing(),
                             sterna_jinja_int(length - end_length), sterna_jinja_missing(), &cut))
         return false;
@@ -523,8 +524,18 @@ static bool round_float(jinja_run *run, double value, int64_t digits, double *ou
         *out = sterna_jinja_parse_double(text.data, text.size);
         return true;
     }
-    double unit = pow(10, (double)-digits);
-    *out = isfinite(unit) ? nearbyint(value / unit) * unit : copysign(0, value);
+    /* so many significant digits are left; printf rounds the exact decimal value */
+    char exact[64], *exponent;
+    snprintf(exact, sizeof exact, "%.40e", value);
+    exponent = strchr(exact, 'e');
+    int64_t kept = (exponent ? strtol(exponent + 1, NULL, 10) : 0) + 1 + digits;
+    double unit = digits < -330 ? INFINITY : pow(10, (double)-digits);
+    if (kept <= 0) {
+        *out = copysign(kept == 0 && fabs(value) > unit / 2 ? unit : 0, value);
+        return true;
+    }
+    if (!sterna_jinja_float_digits(&text, value, 'e', (int)kept - 1, false)) return false;
+    *out = sterna_jinja_parse_double(text.data, text.size);
     return true;
 }
 

@@ -79,6 +79,8 @@ static bool percent_integer(percent *f, char conversion, jinja_value value)
     if (value.type == JINJA_UNDEFINED && decimal) return sterna_jinja_fail_undefined(f->run, value);
     if (decimal && value.type == JINJA_FLOAT && fabs(value.as.real) < 9.2e18)
         value = sterna_jinja_int((int64_t)value.as.real);
+    if (decimal && value.type == JINJA_FLOAT && isfinite(value.as.real))
+        return sterna_jinja_fail(f->run, STERNA_ERROR_LIMIT, "a number does not fit in 64 bits");
     if (!sterna_jinja_is_integer(value))
         return sterna_jinja_fail(f->run, STERNA_ERROR_FORMAT, "%%%c needs a number, not '%s'",
                                  conversion, sterna_jinja_type_name(value));

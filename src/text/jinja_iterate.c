@@ -100,7 +100,9 @@ static bool next_character(jinja_run *run, jinja_iterator *iterator, jinja_value
         while (to < string->size && (string->data[to] & 0xc0) == 0x80);
         iterator->at = to;
     }
-    return sterna_jinja_substring(run, iterator->source, from, to, out);
+    if (!sterna_jinja_substring(run, iterator->source, from, to, out)) return false;
+    out->extra = 0; /* characters of markup are plain strings */
+    return true;
 }
 
 static bool next_of_sequence(jinja_run *run, jinja_iterator *iterator, jinja_value *out)

@@ -82,12 +82,17 @@ CLASS(test_numeric, sterna_jinja_is_numeric, false)
 CLASS(test_printable, sterna_jinja_is_printable, true)
 CLASS(test_space, sterna_jinja_is_space, false)
 
+static bool is_identifier_part(uint32_t c)
+{
+    return c == '_' || sterna_jinja_is_alpha(c) || sterna_jinja_is_decimal(c);
+}
+
 METHOD(test_identifier)
 {
     UNUSED;
     uint32_t first = 0;
     if (self.as.string->size) sterna_jinja_decode(begin_of(self), end_of(self), &first);
-    if (!all_are(run, self, sterna_jinja_is_word, false, out)) return false;
+    if (!all_are(run, self, is_identifier_part, false, out)) return false;
     out->as.boolean = out->as.boolean && (first == '_' || sterna_jinja_is_alpha(first));
     return true;
 }

@@ -162,8 +162,9 @@ static bool float_operation(jinja_run *run, jinja_operator op, double a, double 
     case JINJA_SUBTRACT: result = a - b; break;
     case JINJA_MULTIPLY: result = a * b; break;
     case JINJA_DIVIDE: result = a / b; break;
-    case JINJA_FLOOR_DIVIDE: {
-        double rest = floor_modulo(a, b), quotient = (a - rest) / b;
+    case JINJA_FLOOR_DIVIDE: { /* the steps of CPython, which round differently from floor(a / b) */
+        double rest = fmod(a, b), quotient = (a - rest) / b;
+        if (rest != 0 && (rest < 0) != (b < 0)) quotient -= 1;
         result = quotient != 0 ? floor(quotient) + (quotient - floor(quotient) > 0.5)
                                : copysign(0, a / b);
         break;

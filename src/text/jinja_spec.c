@@ -45,11 +45,13 @@ static bool parse_spec(const char *text, size_t size, format_spec *out)
     const char *p = text, *end = text + size;
     *out = (format_spec){.fill = " ", .fill_size = 1, .precision = -1};
     uint32_t c;
+    bool filled = false; /* a fill character was given */
     size_t width = size ? sterna_jinja_decode(p, end, &c) : 0;
     if (width && p + width < end && is_align(p[width])) {
         memcpy(out->fill, p, width);
         out->fill_size = width;
         out->align = p[width];
+        filled = true;
         p += width + 1;
     } else if (size && is_align(*p)) {
         out->align = *p++;
@@ -57,11 +59,8 @@ static bool parse_spec(const char *text, size_t size, format_spec *out)
     if (p < end && strchr("+- ", *p)) out->sign = *p++;
     if (p < end && *p == '#') out->alternate = true, p++;
     if (p < end && *p == '0') {
-        if (!out->align) {
-            out->align = '=';
-            out->fill[0] = '0';
-            out->fill_size = 1;
-        }
+        if (!filled) out->fill[0] = '0';
+        if (!out->align) out->align = '=';
         p++;
     }
     out->width = read_number(&p, end);
@@ -211,6 +210,7 @@ bool sterna_jinja_format_spec(jinja_run *run, jinja_value value, const char *tex
     jinja_value string;
     if (!size) return sterna_jinja_text_value(out, value);
     if (!parse_spec(text, size, &spec)) return spec_fail(run, text, size);
+    if (spec.group && spec.type && strchr("nc", spec.type)) return spec_fail(run, text, size);
     if (spec.width > NUMBER_LIMIT || spec.precision > NUMBER_LIMIT)
         return sterna_jinja_fail(run, STERNA_ERROR_LIMIT, "a format width or precision is above %d",
                                  NUMBER_LIMIT);
@@ -222,7 +222,7 @@ bool sterna_jinja_format_spec(jinja_run *run, jinja_value value, const char *tex
     if (sterna_jinja_is_integer(value)) {
         if (!spec.type && value.type == JINJA_BOOL && !spec.precision)
             return spec_fail(run, text, size);
-        if (!spec.type || strchr("dbxXo", spec.type)) {
+        if (!spec.type || strchr("dbxXon", spec.type)) {
             bool fits = spec.precision < 0 && !(spec.group == ',' && spec.type && spec.type != 'd');
             return fits ? format_integer(run, sterna_jinja_as_integer(value), &spec, out)
                         : spec_fail(run, text, size);

@@ -44,7 +44,7 @@ static uint32_t code_before(const char *begin, const char *p, const char **at)
 
 static bool is_letter(uint32_t c)
 {
-    return c && c != '_' && sterna_jinja_is_word(c) && !sterna_jinja_is_decimal(c);
+    return c && sterna_jinja_is_word(c) && !sterna_jinja_is_decimal(c);
 }
 
 static bool is_word_punctuation(uint32_t c)
@@ -60,8 +60,8 @@ static const char *em_dash(const char *p, const char *end)
     return q - p >= 2 && sterna_jinja_is_word(code_at(q, end)) && q < end ? q : NULL;
 }
 
-/* Whether a word may be cut behind the hyphen in front of p: two letters, or a letter, a sign and
- * another, before it, and a letter, perhaps a hyphen, and a letter behind. */
+/* Whether a word may be cut behind the hyphen in front of p: two letters before it, or letter,
+ * hyphen, letter; and behind it a letter, perhaps a hyphen, and a letter. */
 static bool may_hyphenate(const char *begin, const char *p, const char *end)
 {
     const char *hyphen = p - 1, *first = begin, *second = begin;
@@ -69,7 +69,7 @@ static bool may_hyphenate(const char *begin, const char *p, const char *end)
     uint32_t earlier = before ? code_before(begin, first, &second) : 0;
     uint32_t letter = earlier == '-' ? code_before(begin, second, &second) : 0;
     bool word = (is_letter(before) && is_letter(earlier)) ||
-                (is_word_punctuation(before) && earlier == '-' && is_letter(letter));
+                (is_letter(before) && earlier == '-' && is_letter(letter));
     uint32_t c = code_at(p, end);
     if (!word || !is_letter(c)) return false;
     char bytes[4];
@@ -121,12 +121,11 @@ static bool write_line(wrapper *wrap, const piece *chunks, size_t count)
     return true;
 }
 
-/* Cuts the first `room` code points (at least one) off a chunk that is too long. With hyphens the
- * cut goes behind the last one that fits. */
+/* Cuts the first `room` code points off a chunk that is too long; with hyphens the cut goes behind
+ * the last one that fits. Without break_long the whole chunk is taken. */
 static piece cut_chunk(const wrapper *wrap, piece *whole, int64_t room)
 {
     piece head = {whole->data, 0, 0};
-    if (room < 1) room = 1;
     int64_t wanted = wrap->break_long ? room : whole->length, hyphen_length = 0;
     size_t hyphen = 0;
     bool other = false;
@@ -134,8 +133,7 @@ static piece cut_chunk(const wrapper *wrap, piece *whole, int64_t room)
         uint32_t c;
         head.size += sterna_jinja_decode(whole->data + head.size, whole->data + whole->size, &c);
         head.length++;
-        if (c == '-' && other && head.length <= room)
-            hyphen = head.size, hyphen_length = head.length;
+        if (c == '-') hyphen = other ? head.size : 0, hyphen_length = head.length;
         other |= c != '-';
     }
     if (wrap->break_long && wrap->break_hyphens && whole->length > room && hyphen) {

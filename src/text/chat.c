@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#include "text/jinja.h"
-
 static sterna_status check(json_t *messages, json_t *tools, json_t *extra, sterna_error *err)
 {
     if (!json_is_array(messages))
@@ -88,9 +86,10 @@ static json_t *make_variables(json_t *messages, json_t *tools, json_t *extra, bo
     return NULL;
 }
 
-sterna_status sterna_chat_render(const char *template_text, json_t *messages, json_t *tools,
-                                 json_t *extra, bool add_generation_prompt, sterna_buffer *out,
-                                 sterna_error *err)
+sterna_status sterna_chat_render_with(const char *template_text, json_t *messages, json_t *tools,
+                                      json_t *extra, bool add_generation_prompt,
+                                      const sterna_jinja_options *options, sterna_buffer *out,
+                                      sterna_error *err)
 {
     sterna_jinja_program *program = NULL;
     sterna_status status = check(messages, tools, extra, err);
@@ -98,9 +97,17 @@ sterna_status sterna_chat_render(const char *template_text, json_t *messages, js
         status = sterna_jinja_compile(template_text, strlen(template_text), &program, err);
     if (status != STERNA_OK) return status;
     json_t *variables = make_variables(messages, tools, extra, add_generation_prompt);
-    status = variables ? sterna_jinja_render(program, variables, NULL, out, err)
+    status = variables ? sterna_jinja_render(program, variables, options, out, err)
                        : sterna_fail_memory(err, "a conversation");
     json_decref(variables);
     sterna_jinja_free(program);
     return status;
+}
+
+sterna_status sterna_chat_render(const char *template_text, json_t *messages, json_t *tools,
+                                 json_t *extra, bool add_generation_prompt, sterna_buffer *out,
+                                 sterna_error *err)
+{
+    return sterna_chat_render_with(template_text, messages, tools, extra, add_generation_prompt,
+                                   NULL, out, err);
 }

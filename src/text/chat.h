@@ -8,6 +8,7 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
+#include "text/jinja.h"
 
 #define STERNA_CHAT_MAX_MESSAGES 4096
 #define STERNA_CHAT_MAX_TOOLS    256
@@ -25,5 +26,11 @@
 sterna_status sterna_chat_render(const char *template_text, json_t *messages, json_t *tools,
                                  json_t *extra, bool add_generation_prompt, sterna_buffer *out,
                                  sterna_error *err);
+
+/* The same with limits and a clock of the caller's choice (NULL: the defaults). */
+sterna_status sterna_chat_render_with(const char *template_text, json_t *messages, json_t *tools,
+                                      json_t *extra, bool add_generation_prompt,
+                                      const sterna_jinja_options *options, sterna_buffer *out,
+                                      sterna_error *err);
 
 #endif

@@ -47,9 +47,10 @@ static bool case_agrees(json_t *golden, json_t *shared)
     sterna_error err = {0};
     sterna_status status;
     if (messages)
-        status = sterna_chat_render(
-            text, messages, json_object_get(golden, "tools"), json_object_get(golden, "extra"),
-            json_is_true(json_object_get(golden, "generation")), &out, &err);
+        status = sterna_chat_render_with(text, messages, json_object_get(golden, "tools"),
+                                         json_object_get(golden, "extra"),
+                                         json_is_true(json_object_get(golden, "generation")),
+                                         &(sterna_jinja_options){.now = &fixed_time}, &out, &err);
     else
         status = render(text, size, own ? own : shared, (sterna_jinja_options){0}, &out, &err);
     bool agrees = want ? status == STERNA_OK && out.size == json_string_length(want) &&

@@ -264,17 +264,19 @@ static void store_scales(load *job, const packer *pack, size_t i)
     const float *mins = pack->mins + lane * weight->groups;
     float max = 0;
     for (size_t g = 0; g < weight->groups; g++) {
-        max = fmaxf(max, fabsf(scales[g]));
-        if (job->has_min) max = fmaxf(max, fabsf(mins[g]));
+        float size = fabsf(scales[g]), low = job->has_min ? fabsf(mins[g]) : 0;
+        max = size > max ? size : max;
+        max = low > max ? low : max;
     }
     /* Types whose scales are float16 in the file are exact without it, and must not lose bits. */
     int shift = 0;
     if (max > 0 && (max < 0x1p-10f || max >= 0x1p15f)) frexpf(max, &shift);
+    float inverse = ldexpf(1, -shift);
     *factor = ldexpf(job->row_scale, shift);
     size_t at = panel * weight->groups * STERNA_PANEL + lane;
     for (size_t g = 0; g < weight->groups; g++, at += STERNA_PANEL) {
-        weight->scales[at] = sterna_f32_to_f16(ldexpf(scales[g], -shift));
-        if (job->has_min) weight->mins[at] = sterna_f32_to_f16(ldexpf(mins[g], -shift));
+        weight->scales[at] = sterna_f32_to_f16(scales[g] * inverse);
+        if (job->has_min) weight->mins[at] = sterna_f32_to_f16(mins[g] * inverse);
     }
 }
 

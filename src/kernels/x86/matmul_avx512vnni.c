@@ -132,7 +132,10 @@ INLINE void walk_many(const place *at, size_t offset, size_t lines, const int8_t
         for (size_t t = 0; t < T; t++) acc[p][t] = _mm512_setzero_si512();
     for (size_t line = 0; line < lines; line++, offset += 64, x += 4 * F) {
         __m512i v[2];
-        for (size_t p = 0; p < P; p++) v[p] = line_at(at[p].codes + offset);
+        for (size_t p = 0; p < P; p++) {
+            v[p] = line_at(at[p].codes + offset);
+            _mm_prefetch((const char *)at[p].codes + offset + AHEAD, _MM_HINT_T0);
+        }
         for (size_t f = 0; f < F; f++) {
             __m512i w[2];
             for (size_t p = 0; p < P; p++) w[p] = shifted(v[p], L, f);
@@ -227,6 +230,7 @@ INLINE void all_tokens(const sterna_int_tile *tile, size_t p, layout L, size_t P
 {
     size_t t = 0, n = tile->n;
     for (; t + 12 <= n; t += 12) many_tokens(tile, p, t, L, P, 12);
+    for (; t + 8 <= n; t += 8) many_tokens(tile, p, t, L, P, 8);
     for (; t + 4 <= n; t += 4) many_tokens(tile, p, t, L, P, 4);
     for (; t + 2 <= n; t += 2) many_tokens(tile, p, t, L, P, 2);
     if (t < n) one_token(tile, p, t, L, P);

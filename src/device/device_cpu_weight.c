@@ -271,6 +271,7 @@ static void store_scales(load *job, const packer *pack, size_t i)
     /* Types whose scales are float16 in the file are exact without it, and must not lose bits. */
     int shift = 0;
     if (max > 0 && (max < 0x1p-10f || max >= 0x1p15f)) frexpf(max, &shift);
+    if (shift < -120) shift = -120; /* 2^-shift is a float */
     float inverse = ldexpf(1, -shift);
     *factor = ldexpf(job->row_scale, shift);
     size_t at = panel * weight->groups * STERNA_PANEL + lane;

@@ -1,7 +1,8 @@
 /* Attention over v16: included by attention_<isa>.c after a v16 header and vector_body.h. The
- * arithmetic and its order are those of ref/attention_ref.c. Rows of queries go four at a time, so
- * that a key or value is converted to floats once for the four; rows whose block of keys is cut by
- * causality or a window go alone. STERNA_ATTENTION(name) gives a function its full name. */
+ * arithmetic and its order are those of ref/attention_ref.c. Up to four rows of queries that see
+ * the same keys of a block go together, so that a key or value is converted to floats once for
+ * them; and V16_KEYS keys (or vectors of values) at a time, so that a query (or weight) is loaded
+ * once for those. STERNA_ATTENTION(name) gives a function its full name. */
 
 typedef enum kv_kind { KV_F32, KV_F16, KV_Q8 } kv_kind;
 
@@ -30,56 +31,69 @@ V16_INLINE v16 kv_load_tail(const uint8_t *row, size_t i, size_t dim, kv_kind ki
     return v16_mul(v16_from_i8(last), v16_set1(sterna_f16_to_f32(half)));
 }
 
-/* q . k of R rows with one key. */
-V16_INLINE void dots(const float *q, size_t dim, const uint8_t *key, kv_kind kind, size_t R,
-                     float *out)
+/* q . k of R rows with K neighbouring keys: out[r * STERNA_ATTENTION_BLOCK + key]. */
+V16_INLINE void dots(const float *q, size_t dim, const uint8_t *key, size_t kv_stride, kv_kind kind,
+                     size_t R, size_t K, float *out)
 {
-    v16 lanes[4];
+    v16 lanes[V16_KEYS][4];
     size_t i = 0;
-    for (size_t r = 0; r < R; r++) lanes[r] = v16_set1(0);
-    for (; i + 16 <= dim; i += 16) {
-        v16 k = kv_load(key, i, dim, kind);
-        for (size_t r = 0; r < R; r++) lanes[r] = v16_fma(v16_load(q + r * dim + i), k, lanes[r]);
-    }
-    if (i < dim) {
-        v16 k = kv_load_tail(key, i, dim, kind);
-        for (size_t r = 0; r < R; r++)
-            lanes[r] = v16_fma(v16_load_n(q + r * dim + i, dim - i), k, lanes[r]);
-    }
-    if (R == 4)
-        v16_sum4(lanes, out);
-    else
-        out[0] = v16_sum(lanes[0]);
+    for (size_t k = 0; k < K; k++)
+        for (size_t r = 0; r < 4; r++) lanes[k][r] = v16_set1(0);
+    for (; i + 16 <= dim; i += 16)
+        for (size_t k = 0; k < K; k++) {
+            v16 values = kv_load(key + k * kv_stride, i, dim, kind);
+            for (size_t r = 0; r < R; r++)
+                lanes[k][r] = v16_fma(v16_load(q + r * dim + i), values, lanes[k][r]);
+        }
+    if (i < dim)
+        for (size_t k = 0; k < K; k++) {
+            v16 values = kv_load_tail(key + k * kv_stride, i, dim, kind);
+            for (size_t r = 0; r < R; r++)
+                lanes[k][r] = v16_fma(v16_load_n(q + r * dim + i, dim - i), values, lanes[k][r]);
+        }
+    float sums[16];
+#if V16_KEYS == 4
+    if (K == 4) v16_sum4x4(lanes, sums);
+#endif
+    if (K == 1 && R > 1) v16_sum4(lanes[0], sums);
+    if (K == 1 && R == 1) sums[0] = v16_sum(lanes[0][0]);
+    for (size_t r = 0; r < R; r++)
+        memcpy(out + r * STERNA_ATTENTION_BLOCK, sums + r * K, K * sizeof *out);
 }
 
-/* acc[R][dim] = acc * correction + p . v over keys begin .. end-1 of a block that starts at
- * `start`. */
-V16_INLINE void values(const sterna_attention_tile *tile, size_t r0, size_t start, size_t begin,
-                       size_t end, float p[][STERNA_ATTENTION_BLOCK], const float *correction,
-                       kv_kind kind, size_t R)
+/* acc[R][.] = acc * correction + p . v of D neighbouring vectors of values from column i on, n of
+ * whose last one count, over keys begin .. end-1 of a block that starts at `start`. */
+V16_INLINE void values(const sterna_attention_tile *tile, size_t r0, size_t i, size_t n,
+                       size_t start, size_t begin, size_t end, float p[][STERNA_ATTENTION_BLOCK],
+                       const float *correction, kv_kind kind, size_t R, size_t D)
 {
     const size_t dim = tile->head_dim;
-    float *acc = tile->acc + r0 * dim;
-    for (size_t i = 0; i < dim; i += 16) {
-        size_t n = dim - i < 16 ? dim - i : 16;
-        v16 sums[4];
-        for (size_t r = 0; r < R; r++) {
-            const float *at = acc + r * dim + i;
-            sums[r] = v16_mul(n == 16 ? v16_load(at) : v16_load_n(at, n), v16_set1(correction[r]));
+    float *acc = tile->acc + r0 * dim + i;
+    v16 sums[4][V16_KEYS];
+    for (size_t r = 0; r < R; r++)
+        for (size_t d = 0; d < D; d++) {
+            const float *at = acc + r * dim + 16 * d;
+            sums[r][d] =
+                v16_mul(n == 16 ? v16_load(at) : v16_load_n(at, n), v16_set1(correction[r]));
         }
-        const uint8_t *row = tile->v + begin * tile->kv_stride;
-        for (size_t key = begin; key < end; key++, row += tile->kv_stride) {
-            v16 v = n == 16 ? kv_load(row, i, dim, kind) : kv_load_tail(row, i, dim, kind);
-            for (size_t r = 0; r < R; r++)
-                sums[r] = v16_fma(v16_set1(p[r][key - start]), v, sums[r]);
-        }
+    const uint8_t *row = tile->v + begin * tile->kv_stride;
+    for (size_t key = begin; key < end; key++, row += tile->kv_stride) {
+        v16 v[V16_KEYS];
+        for (size_t d = 0; d < D; d++)
+            v[d] = n == 16 ? kv_load(row, i + 16 * d, dim, kind) : kv_load_tail(row, i, dim, kind);
         for (size_t r = 0; r < R; r++) {
-            if (n == 16)
-                v16_store(acc + r * dim + i, sums[r]);
-            else
-                v16_store_n(acc + r * dim + i, sums[r], n);
+            v16 weight = v16_set1(p[r][key - start]);
+            for (size_t d = 0; d < D; d++) sums[r][d] = v16_fma(weight, v[d], sums[r][d]);
         }
     }
+    for (size_t r = 0; r < R; r++)
+        for (size_t d = 0; d < D; d++) {
+            float *at = acc + r * dim + 16 * d;
+            if (n == 16)
+                v16_store(at, sums[r][d]);
+            else
+                v16_store_n(at, sums[r][d], n);
+        }
 }
 
 /* R rows from r0 over keys begin .. end-1, which all of them see. */
@@ -91,12 +105,14 @@ V16_INLINE void block_rows(const sterna_attention_tile *tile, size_t r0, size_t 
     for (size_t r = 0; r < R; r++)
         for (size_t i = 0; i < STERNA_ATTENTION_BLOCK; i += 16)
             v16_store(p[r] + i, v16_set1(-INFINITY));
-    const uint8_t *row = tile->k + begin * tile->kv_stride;
-    for (size_t key = begin; key < end; key++, row += tile->kv_stride) {
-        float s[4];
-        dots(tile->q + r0 * dim, dim, row, kind, R, s);
-        for (size_t r = 0; r < R; r++) p[r][key - start] = s[r];
-    }
+    const size_t stride = tile->kv_stride;
+    size_t key = begin;
+    for (; R > 1 && V16_KEYS > 1 && key + V16_KEYS <= end; key += V16_KEYS)
+        dots(tile->q + r0 * dim, dim, tile->k + key * stride, stride, kind, R, V16_KEYS,
+             p[0] + (key - start));
+    for (; key < end; key++)
+        dots(tile->q + r0 * dim, dim, tile->k + key * stride, stride, kind, R, 1,
+             p[0] + (key - start));
     for (size_t r = 0; r < R; r++) {
         /* lanes of unseen keys stay -infinity: scale, cap and the largest ignore them */
         v16 scores[4], most = v16_set1(tile->max[r0 + r]), sum = v16_set1(0);
@@ -124,7 +140,12 @@ V16_INLINE void block_rows(const sterna_attention_tile *tile, size_t r0, size_t 
         tile->max[r0 + r] = max;
         tile->sum[r0 + r] = tile->sum[r0 + r] * correction[r] + v16_sum(sum);
     }
-    values(tile, r0, start, begin, end, p, correction, kind, R);
+    size_t i = 0;
+    for (; i + 16 * V16_KEYS <= dim; i += 16 * V16_KEYS)
+        values(tile, r0, i, 16, start, begin, end, p, correction, kind, R, V16_KEYS);
+    for (; i < dim; i += 16)
+        values(tile, r0, i, dim - i < 16 ? dim - i : 16, start, begin, end, p, correction, kind, R,
+               1);
 }
 
 V16_INLINE void attend(const sterna_attention_tile *tile, kv_kind kind)
@@ -142,11 +163,12 @@ V16_INLINE void attend(const sterna_attention_tile *tile, kv_kind kind)
                 if ((last < stop ? last : stop) != end) break;
                 same++;
             }
-            if (begin < end && same == 4)
-                block_rows(tile, r, start, begin, end, kind, 4);
-            else if (begin < end)
-                for (size_t i = r; i < r + same; i++)
-                    block_rows(tile, i, start, begin, end, kind, 1);
+            if (begin < end) {
+                if (same == 4) block_rows(tile, r, start, begin, end, kind, 4);
+                if (same == 3) block_rows(tile, r, start, begin, end, kind, 3);
+                if (same == 2) block_rows(tile, r, start, begin, end, kind, 2);
+                if (same == 1) block_rows(tile, r, start, begin, end, kind, 1);
+            }
             r += same;
         }
     }

@@ -12,6 +12,7 @@ typedef struct v16 {
 } v16;
 
 #define V16_INLINE static inline __attribute__((always_inline, unused))
+#define V16_KEYS   1 /* keys that attention takes at a time */
 #define V16_EACH(expression)                                                                       \
     v16 out;                                                                                       \
     for (int i = 0; i < 4; i++) out.q[i] = (expression);                                           \

@@ -14,6 +14,7 @@ typedef struct v16 {
 } v16;
 
 #define V16_INLINE         static inline __attribute__((always_inline, unused))
+#define V16_KEYS           1 /* keys that attention takes at a time */
 #define V16_EACH(op, a, b) ((v16){op((a).lo, (b).lo), op((a).hi, (b).hi)})
 
 V16_INLINE v16 v16_set1(float x)

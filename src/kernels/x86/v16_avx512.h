@@ -10,6 +10,7 @@
 typedef __m512 v16;
 
 #define V16_INLINE static inline __attribute__((always_inline, unused))
+#define V16_KEYS   4 /* keys that attention takes at a time: 16 sums fit the registers */
 
 V16_INLINE v16 v16_set1(float x)
 {
@@ -105,6 +106,26 @@ V16_INLINE void v16_sum4(const v16 a[4], float out[4])
     __m128 r0 = v16_fold4(a[0]), r1 = v16_fold4(a[1]), r2 = v16_fold4(a[2]), r3 = v16_fold4(a[3]);
     _MM_TRANSPOSE4_PS(r0, r1, r2, r3);
     _mm_storeu_ps(out, _mm_add_ps(_mm_add_ps(r0, r2), _mm_add_ps(r1, r3)));
+}
+
+/* out[4 * r + k] = sum of a[k][r]: 45 operations for 16 sums, in the order of v16_sum. */
+V16_INLINE void v16_sum4x4(v16 a[4][4], float out[16])
+{
+    __m512 keys[4];
+    for (int k = 0; k < 4; k++) {
+        __m512 low = _mm512_add_ps(_mm512_shuffle_f32x4(a[k][0], a[k][1], 0x44),
+                                   _mm512_shuffle_f32x4(a[k][0], a[k][1], 0xee));
+        __m512 high = _mm512_add_ps(_mm512_shuffle_f32x4(a[k][2], a[k][3], 0x44),
+                                    _mm512_shuffle_f32x4(a[k][2], a[k][3], 0xee));
+        keys[k] = _mm512_add_ps(_mm512_shuffle_f32x4(low, high, 0x88),
+                                _mm512_shuffle_f32x4(low, high, 0xdd));
+    }
+    __m512 first = _mm512_add_ps(_mm512_shuffle_ps(keys[0], keys[1], 0x44),
+                                 _mm512_shuffle_ps(keys[0], keys[1], 0xee));
+    __m512 second = _mm512_add_ps(_mm512_shuffle_ps(keys[2], keys[3], 0x44),
+                                  _mm512_shuffle_ps(keys[2], keys[3], 0xee));
+    _mm512_storeu_ps(out, _mm512_add_ps(_mm512_shuffle_ps(first, second, 0x88),
+                                        _mm512_shuffle_ps(first, second, 0xdd)));
 }
 
 V16_INLINE float v16_largest(v16 a)

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "base/file.h"
 #include "base/memory.h"
 #include "run/eval.h"
 #include "run/generate.h"
@@ -549,6 +550,71 @@ static void opening_survives_exhaustion(void **state)
     }
 }
 
+/* ---- damage ---- */
+
+static void write_bytes(const char *path, const uint8_t *bytes, size_t size)
+{
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, size, file), size);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* A damaged file either is refused with a sentence, or loads and runs. */
+static void try_damaged(const char *path, size_t *refused)
+{
+    const sterna_model_options options = {.threads = 1};
+    const sterna_session_options session_options = {.context = 16};
+    const int32_t ids[] = {1, 2, 3};
+    sterna_error err = {0};
+    sterna_model *model = NULL;
+    sterna_session *session = NULL;
+    sterna_status status = sterna_run_open(path, &options, &model, &err);
+    if (!status) status = sterna_run_session_new(model, &session_options, &session, &err);
+    if (!status) status = sterna_run_append(session, ids, 3, NULL, &err);
+    if (status) {
+        assert_true(strlen(err.message) > 10);
+        (*refused)++;
+    }
+    sterna_run_session_free(session);
+    sterna_run_close(model);
+}
+
+/* Every `step`-th byte is turned over; STERNA_TEST_STEP=1 takes all (minutes). */
+static void damage_is_refused_or_runs(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"llama-rope-linear/model.gguf", "bitnet-packed/model.gguf",
+                                        "llama-hadamard/model.gguf", "llama2c/model.bin"};
+    const char *wish = getenv("STERNA_TEST_STEP");
+    size_t refused = 0, tried = 0;
+    char folder[] = "/tmp/sterna_test_damage_XXXXXX", path[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/model", folder);
+    for (size_t m = 0; m < sizeof names / sizeof *names; m++) {
+        char from[600];
+        sterna_file *file = NULL;
+        snprintf(from, sizeof from, "%s/models/%s", TEST_DATA, names[m]);
+        assert_int_equal(sterna_file_open(from, &file, NULL), STERNA_OK);
+        uint8_t *bytes = malloc(file->size);
+        memcpy(bytes, file->data, file->size);
+        size_t step = wish ? (size_t)atoi(wish) : file->size / 200 + 1;
+        for (size_t at = 0; at < file->size; at += step, tried++) {
+            for (int k = 0; k < 2; k++) {
+                bytes[at] ^= k ? 0x01 : 0xff;
+                write_bytes(path, bytes, file->size);
+                try_damaged(path, &refused);
+                bytes[at] = file->data[at];
+            }
+        }
+        free(bytes);
+        sterna_file_close(file);
+    }
+    unlink(path);
+    rmdir(folder);
+    assert_true(refused > 20 && refused < 2 * tried);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -562,6 +628,7 @@ int main(void)
         cmocka_unit_test(perplexity_is_what_the_protocol_says),
         cmocka_unit_test(tasks_pick_the_likelier),
         cmocka_unit_test(opening_survives_exhaustion),
+        cmocka_unit_test(damage_is_refused_or_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

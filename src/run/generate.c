@@ -81,6 +81,14 @@ static sterna_status accept(generation *g, int32_t id, sterna_error *err)
     return sterna_run_extend(g->session, &id, 1, err);
 }
 
+static bool ends_answer(const generation *g, int32_t id)
+{
+    const sterna_model *model = g->session->model;
+    for (size_t i = 0; i < model->n_ends; i++)
+        if (model->ends[i] == id) return true;
+    return g->tokenizer && sterna_token_ends_generation(g->tokenizer, id);
+}
+
 static sterna_status loop(generation *g, sterna_generate_result *result, sterna_error *err)
 {
     sterna_session *session = g->session;
@@ -101,8 +109,7 @@ static sterna_status loop(generation *g, sterna_generate_result *result, sterna_
                                "the model's logits are not finite after %u tokens: its weights are "
                                "damaged or overflow",
                                session->length);
-        if (g->tokenizer && !g->options->ignore_end &&
-            sterna_token_ends_generation(g->tokenizer, id)) {
+        if (!g->options->ignore_end && ends_answer(g, id)) {
             stop(g, STERNA_STOP_END);
             break;
         }

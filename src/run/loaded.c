@@ -19,6 +19,20 @@ static sterna_status open_device(sterna_model *model, const sterna_model_options
     return sterna_device_cpu_open(&cpu, &model->device, err);
 }
 
+/* "eos_token_id" of generation_config.json, else of config.json: a number or a list. */
+static void read_ends(const sterna_model_file *file, size_t vocabulary, sterna_model *model)
+{
+    const json_t *ids = json_object_get(file->generation_config, "eos_token_id");
+    if (!ids) ids = json_object_get(file->config, "eos_token_id");
+    size_t n = json_is_array(ids) ? json_array_size(ids) : 1;
+    for (size_t i = 0; i < n && model->n_ends < STERNA_MAX_ENDS; i++) {
+        const json_t *id = json_is_array(ids) ? json_array_get(ids, i) : ids;
+        if (!json_is_integer(id)) continue;
+        json_int_t value = json_integer_value(id);
+        if (value >= 0 && (size_t)value < vocabulary) model->ends[model->n_ends++] = (int32_t)value;
+    }
+}
+
 static sterna_status load(const sterna_model_file *file, sterna_model *model,
                           const sterna_model_options *options, sterna_error *err)
 {
@@ -33,6 +47,7 @@ static sterna_status load(const sterna_model_file *file, sterna_model *model,
     if (status) return status;
     model->sampling = sterna_sampling_usual();
     sterna_sampling_recommended(file, &model->sampling);
+    read_ends(file, vocabulary, model);
     const sterna_decoder_options decoder = {.arithmetic = options->arithmetic,
                                             .progress = options->progress,
                                             .progress_context = options->progress_context};

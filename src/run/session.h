@@ -13,13 +13,17 @@
 #include "model/model.h"
 #include "text/tokenizer.h"
 
+enum { STERNA_MAX_ENDS = 16 };
+
 struct sterna_model {
     char *path;
     sterna_device *device;
     sterna_decoder *decoder;
-    sterna_tokenizer *tokenizer; /* NULL: the files hold none */
-    char *chat_template;         /* NULL: the files hold none */
-    sterna_sampling sampling;    /* the model's recommendation over the defaults */
+    sterna_tokenizer *tokenizer;   /* NULL: the files hold none */
+    char *chat_template;           /* NULL: the files hold none */
+    sterna_sampling sampling;      /* the model's recommendation over the defaults */
+    int32_t ends[STERNA_MAX_ENDS]; /* ids that end an answer beside those the tokenizer knows */
+    size_t n_ends;
     double load_s;
     int threads;       /* asked for and settled */
     uint32_t features; /* of base/cpu.h, allowed */

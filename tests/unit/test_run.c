@@ -286,6 +286,31 @@ static void generation_is_cancelled(void **state)
     sterna_run_close(model);
 }
 
+/* An answer ends at the ids that generation_config.json names. */
+static void answers_end(void **state)
+{
+    (void)state;
+    sterna_model *model = open_model("llama/hf");
+    sterna_session *session = open_session(model, 128);
+    assert_int_equal(model->n_ends, 1);
+    assert_int_equal(model->ends[0], 1);
+    sterna_generate_options options = {.n_predict = 30, .ignore_end = true};
+    options.sampling = plain;
+    options.sampling.temperature = 0;
+    sterna_generate_result result;
+    sterna_free(generate(session, &options, &result));
+    size_t start = result.prompt_tokens, at = start;
+    int32_t end = session->tokens[start + 10];
+    while (session->tokens[at] != end) at++; /* its first place in the answer */
+    model->ends[0] = end;
+    options.ignore_end = false;
+    sterna_free(generate(session, &options, &result));
+    assert_int_equal(result.reason, STERNA_STOP_END);
+    assert_int_equal(result.tokens, at - start);
+    sterna_run_session_free(session);
+    sterna_run_close(model);
+}
+
 /* Decoding asks for no memory, and sessions of one model may run in several threads. */
 static void decoding_allocates_nothing(void **state)
 {
@@ -623,6 +648,7 @@ int main(void)
         cmocka_unit_test(sampler_selects_exactly),
         cmocka_unit_test(generation_streams_and_stops),
         cmocka_unit_test(generation_is_cancelled),
+        cmocka_unit_test(answers_end),
         cmocka_unit_test(decoding_allocates_nothing),
         cmocka_unit_test(threads_do_not_disturb_each_other),
         cmocka_unit_test(perplexity_is_what_the_protocol_says),

@@ -9,7 +9,7 @@
 typedef struct convert_settings {
     cli_model_settings model;
     const char *type, *float_type;
-    bool json, quiet;
+    bool round_scales, json, quiet;
 } convert_settings;
 
 static int run_convert(const cli_command *command, const void *from, int operands, char **operand)
@@ -27,6 +27,7 @@ static int run_convert(const cli_command *command, const void *from, int operand
     options.type = settings->type;
     options.float_type = settings->float_type;
     options.i2s_order = settings->model.i2s_order;
+    options.round_scales = settings->round_scales;
     options.progress = cli_progress_report;
     options.progress_context = &progress;
     sterna_status status = sterna_convert(operand[0], operand[1], &options, &report, &err);
@@ -45,6 +46,8 @@ static const cli_option convert_options[] = {
      "layout of the ternary tensors (default: as they are)"},
     {"float-type", 0, CLI_CHOICE, "F32|F16|Q8_0", 0, 0, offsetof(convert_settings, float_type),
      "type of the other matrices (default: as they are)"},
+    {"round-scales", 0, CLI_FLAG, NULL, 0, 0, offsetof(convert_settings, round_scales),
+     "let float32 scales (I2_S, BitNet) be rounded to float16, by at most 0.05 %"},
     CLI_I2S_OPTION(convert_settings),
     CLI_JSON_OPTION(convert_settings, "print the report as one JSON object"),
     CLI_QUIET_OPTION(convert_settings, "print nothing but errors"),
@@ -56,8 +59,8 @@ const cli_command cli_command_convert = {
     .operands = "IN OUT",
     .min_operands = 2,
     .max_operands = 2,
-    .about = "Writes the model IN as OUT. The name of OUT says the container: a .gguf file, a "
-             ".safetensors file, or a folder for Hugging Face. Ternary weights keep every trit and "
+    .about = "Writes the model IN as OUT. The name of OUT says the container: a .gguf file or a "
+             ".safetensors file (the weights alone). Ternary weights keep every trit and "
              "every scale; where the groups of the two layouts do not fit together, nothing is "
              "written and the reason is given. OUT appears only when it is complete; a file of "
              "that name is replaced.",

@@ -290,13 +290,13 @@ typedef struct sterna_convert_options {
     const char *type; /* ternary layout for ternary tensors: "TQ2_0", ...; NULL = as they are */
     const char *float_type; /* for the other matrices: "F32", "F16", "Q8_0"; NULL = as they are */
     const char *i2s_order;
-    bool round_scales; /* float32 scales (I2_S, BitNet) may be rounded to float16 */
+    bool round_scales; /* float32 scales (I2_S, BitNet) may be rounded to float16, by 2^-11 */
     sterna_progress progress;
     void *progress_context;
 } sterna_convert_options;
 
-/* Container by the output's name: .gguf, .safetensors, or a folder name for Hugging Face. Exact for
- * ternary tensors, or it fails and says why. *report (may be NULL) is a JSON object. */
+/* Container by the output's name: .gguf, or .safetensors (the weights alone). Exact for ternary
+ * tensors, or it fails and says why. *report (may be NULL) is a JSON object. */
 STERNA_API sterna_status sterna_convert(const char *in, const char *out,
                                         const sterna_convert_options *options, char **report,
                                         sterna_error *err);

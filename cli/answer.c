@@ -74,11 +74,13 @@ static int open_session(cli_talk *talk)
     return CLI_OK;
 }
 
-int cli_talk_open(cli_talk *talk, const cli_run_settings *settings, const char *model_path)
+int cli_talk_open(cli_talk *talk, const cli_run_settings *settings, const char *model_path,
+                  const char *variables)
 {
     memset(talk, 0, sizeof *talk);
     talk->settings = settings;
     talk->model_path = model_path;
+    talk->variables = variables;
     int status = cli_open_model(model_path, &settings->model, settings->quiet || settings->json,
                                 &talk->model);
     if (status != CLI_OK) return status;
@@ -110,7 +112,7 @@ sterna_status cli_encode_chat(const cli_talk *talk, const json_t *messages, int3
         return err->status;
     }
     sterna_status status =
-        sterna_model_encode_chat(talk->model, text, NULL, NULL, true, ids, count, err);
+        sterna_model_encode_chat(talk->model, text, NULL, talk->variables, true, ids, count, err);
     free(text);
     return status;
 }

@@ -17,7 +17,7 @@
 typedef struct cli_run_settings {
     cli_model_settings model;
     const char *prompt, *file, *system, *cache;
-    cli_texts stop;
+    cli_texts stop, set;
     double temperature, top_p, min_p, repeat_penalty;
     uint64_t top_k, repeat_window, seed, n_predict, context;
     bool raw, special, ignore_end, json, quiet, verbose;
@@ -36,6 +36,7 @@ void cli_text_free(cli_text *text);
 typedef struct cli_talk {
     const cli_run_settings *settings;
     const char *model_path;
+    const char *variables; /* JSON object for the chat template */
     sterna_model *model;
     sterna_session *session;
     sterna_sampling sampling;
@@ -44,7 +45,8 @@ typedef struct cli_talk {
 
 /* Loads the model and makes a session. Returns the exit status, after a sentence; close it in any
  * case. */
-int cli_talk_open(cli_talk *talk, const cli_run_settings *settings, const char *model_path);
+int cli_talk_open(cli_talk *talk, const cli_run_settings *settings, const char *model_path,
+                  const char *variables);
 void cli_talk_close(cli_talk *talk);
 
 /* The ids of a conversation (messages: [{role, content}]) or of a plain text; sterna_free. */

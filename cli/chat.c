@@ -180,6 +180,12 @@ static int talk_on(chat *c, cli_line *keyboard)
     return status;
 }
 
+static const char *name_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash && slash[1] ? slash + 1 : path;
+}
+
 int cli_chat(cli_talk *talk)
 {
     chat c;
@@ -194,7 +200,8 @@ int cli_chat(cli_talk *talk)
         status = cli_fail_memory();
     } else {
         if (!talk->settings->quiet)
-            fprintf(stderr, "%s: %s. /help lists the commands, Ctrl-D leaves.\n", talk->model_path,
+            fprintf(stderr, "%s: %s. /help lists the commands, Ctrl-D leaves.\n",
+                    name_of(talk->model_path),
                     talk->templated ? "type a message"
                                     : "no chat template, the model continues what you type");
         status = talk_on(&c, keyboard);

@@ -7,6 +7,7 @@
 #include "commands.h"
 #include "output.h"
 #include "table.h"
+#include "variables.h"
 
 enum { PROMPT_LIMIT = 256 << 20 };
 
@@ -85,7 +86,7 @@ static int run_run(const cli_command *command, const void *from, int operands, c
 {
     const cli_run_settings *settings = from;
     cli_talk talk;
-    char *prompt = NULL;
+    char *prompt = NULL, *variables = NULL;
     size_t size = 0;
     bool once = settings->prompt || settings->file || !isatty(STDIN_FILENO);
     if (settings->prompt && settings->file)
@@ -98,13 +99,15 @@ static int run_run(const cli_command *command, const void *from, int operands, c
                                               "input");
     if (operands == 0)
         return cli_fail("this build has no model of its own yet; name one: sterna run MODEL.gguf");
-    int status = once ? read_prompt(settings, &prompt, &size) : CLI_OK;
+    int status = cli_read_variables(command, &settings->set, &variables);
+    if (status == CLI_OK && once) status = read_prompt(settings, &prompt, &size);
     if (status == CLI_OK) {
-        status = cli_talk_open(&talk, settings, operand[0]);
+        status = cli_talk_open(&talk, settings, operand[0], variables);
         if (status == CLI_OK && settings->verbose) status = print_model_report(&talk);
         if (status == CLI_OK) status = once ? answer_once(&talk, prompt, size) : cli_chat(&talk);
         cli_talk_close(&talk);
     }
+    free(variables);
     free(prompt);
     return status;
 }
@@ -127,6 +130,7 @@ static const cli_option run_options[] = {
     {"file", 'f', CLI_FILE, "FILE", 0, 0, offsetof(cli_run_settings, file),
      "answer the prompt in this file and end"},
     {"system", 0, CLI_TEXT, "TEXT", 0, 0, offsetof(cli_run_settings, system), "the system prompt"},
+    CLI_SET_OPTION(cli_run_settings),
     {"raw", 0, CLI_FLAG, NULL, 0, 0, offsetof(cli_run_settings, raw),
      "leave out the chat template: continue the prompt as it stands"},
     {"special", 0, CLI_FLAG, NULL, 0, 0, offsetof(cli_run_settings, special),

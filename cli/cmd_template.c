@@ -4,6 +4,7 @@
 
 #include "commands.h"
 #include "output.h"
+#include "variables.h"
 
 enum { INPUT_LIMIT = 64 << 20 };
 
@@ -12,39 +13,6 @@ typedef struct template_settings {
     cli_texts set;
     bool no_generation_prompt;
 } template_settings;
-
-/* "NAME=VALUE" into the object: VALUE as JSON where it is JSON, else as a string. */
-static int set_variable(const cli_command *command, json_t *variables, const char *setting)
-{
-    const char *equals = strchr(setting, '=');
-    if (!equals || equals == setting)
-        return cli_usage_error(command->name, "--set takes NAME=VALUE, not '%s'", setting);
-    json_t *value = json_loads(equals + 1, JSON_DECODE_ANY, NULL);
-    if (!value) value = cli_json_text(equals + 1, strlen(equals + 1));
-    char *name = strndup(setting, (size_t)(equals - setting));
-    int status = CLI_OK;
-    if (!name || !value)
-        status = cli_fail_memory();
-    else if (json_object_set(variables, name, value) != 0)
-        status = cli_usage_error(command->name, "--set: the name is not UTF-8");
-    json_decref(value);
-    free(name);
-    return status;
-}
-
-static int read_variables(const cli_command *command, const cli_texts *set, char **text)
-{
-    json_t *variables = json_object();
-    int status = variables ? CLI_OK : cli_fail_memory();
-    for (size_t i = 0; status == CLI_OK && i < set->count; i++)
-        status = set_variable(command, variables, set->items[i]);
-    if (status == CLI_OK) {
-        *text = json_dumps(variables, JSON_COMPACT);
-        if (!*text) status = cli_fail_memory();
-    }
-    json_decref(variables);
-    return status;
-}
 
 static int run_template(const cli_command *command, const void *from, int operands, char **operand)
 {
@@ -61,7 +29,7 @@ static int run_template(const cli_command *command, const void *from, int operan
     int status = cli_read_input(settings->messages, INPUT_LIMIT, &messages, &size);
     if (status == CLI_OK && settings->tools)
         status = cli_read_input(settings->tools, INPUT_LIMIT, &tools, &size);
-    if (status == CLI_OK) status = read_variables(command, &settings->set, &variables);
+    if (status == CLI_OK) status = cli_read_variables(command, &settings->set, &variables);
     if (status == CLI_OK &&
         sterna_template_render(operand[0], messages, tools, variables,
                                !settings->no_generation_prompt, &rendered, &err) != STERNA_OK)
@@ -80,9 +48,7 @@ static const cli_option template_options[] = {
      "JSON array of {role, content} objects; - is standard input (required)"},
     {"tools", 0, CLI_FILE, "FILE", 0, 0, offsetof(template_settings, tools),
      "JSON array of tools that the model may call"},
-    {"set", 0, CLI_TEXTS, "NAME=VALUE", 0, 0, offsetof(template_settings, set),
-     "a variable for the template, such as enable_thinking=false; VALUE is read as JSON, else as "
-     "text (may be given again)"},
+    CLI_SET_OPTION(template_settings),
     {"no-generation-prompt", 0, CLI_FLAG, NULL, 0, 0,
      offsetof(template_settings, no_generation_prompt),
      "end after the last message, without the beginning of an answer"},

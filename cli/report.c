@@ -24,7 +24,7 @@ static const struct {
     {"file_bytes", "file size"},
     {"bits_per_weight", "bits/weight"},
     {"ternary_bits_per_weight", "bits/weight, ternary part"},
-    {"cpu", "instruction set"},
+    {"level", "instruction set"},
 };
 
 static void label_of(const char *key, char *label, size_t size)

@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pytest
+import wide_model
 from conftest import COMMAND, MODELS, fails, run, succeeds
 
 LLAMA = MODELS / "llama" / "model.gguf"
@@ -89,6 +90,18 @@ def test_the_chat_template_is_used_unless_raw(tmp_path):
     raw = answer("-p", rendered, "--raw", "--special", "-n", 6, "--temp", 0)
     assert raw["text"] == chat["text"]
     assert answer("-p", "bird", "--raw", "-n", 6, "--temp", 0)["prompt_tokens"] < len(ids)
+
+
+def test_variables_reach_the_template(tmp_path):
+    path = tmp_path / "model.gguf"
+    wide_model.write(path, vocabulary_of=LLAMA, template="{% if slow %}{{ word }}{% endif %}{{ messages[0].content }}")
+
+    def prompt_tokens(*settings):
+        return json.loads(succeeds("run", path, "-p", "bird", "-n", 1, *settings, "--json").stdout)["prompt_tokens"]
+
+    assert prompt_tokens() == prompt_tokens("--set", "word=xyz", "--set", "slow=false")
+    assert prompt_tokens("--set", "word=xyz", "--set", "slow=true") == prompt_tokens() + 3
+    assert "NAME=VALUE" in fails(2, "run", LLAMA, "-p", "x", "--set", "novalue")
 
 
 def test_special_tokens_in_a_prompt_are_plain_text():

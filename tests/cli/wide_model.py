@@ -24,7 +24,7 @@ def _value_end(data, at, kind):
     return at + SIZES[kind]
 
 
-def _tokenizer_entries(data):
+def _tokenizer_entries(data, skip):
     """The encoded key-value pairs of a GGUF whose keys begin with "tokenizer.", and the number of tokens."""
     count = struct.unpack_from("<Q", data, 16)[0]
     at, entries, tokens = 24, [], 0
@@ -37,7 +37,7 @@ def _tokenizer_entries(data):
         if key == "tokenizer.ggml.tokens":
             tokens = struct.unpack_from("<Q", data, at + 8)[0]
         at = _value_end(data, at + 4, kind)
-        if key.startswith("tokenizer."):
+        if key.startswith("tokenizer.") and key != skip:
             entries.append(data[start:at])
     return entries, tokens
 
@@ -62,8 +62,11 @@ def _halves(rng, count):
     return bytes(data)
 
 
-def write(path, vocabulary_of):
-    entries, tokens = _tokenizer_entries(vocabulary_of.read_bytes())
+def write(path, vocabulary_of, template=None):
+    """`template` takes the place of the chat template."""
+    entries, tokens = _tokenizer_entries(vocabulary_of.read_bytes(), skip=template and "tokenizer.chat_template")
+    if template:
+        entries.append(_entry("tokenizer.chat_template", template))
     head = WIDTH // HEADS
     entries += [_entry("general.architecture", "llama"), _entry("llama.block_count", 1),
                 _entry("llama.context_length", CONTEXT), _entry("llama.embedding_length", WIDTH),

@@ -138,7 +138,7 @@ static sterna_status apply(const sterna_decode_step *step, const sterna_token *t
         break;
     case STERNA_DECODE_BYTE_FALLBACK:
         byte = sterna_byte_token((sterna_text){w->text.data, w->text.size});
-        if (byte >= 0 && !token->added) {
+        if (byte >= 0) {
             sterna_buffer_clear(&w->text);
             sterna_buffer_add_char(&w->text, (char)byte);
         }
@@ -226,12 +226,11 @@ static sterna_status next_bytes(sterna_detok *detok, int32_t id, bool *space, st
     if (special && detok->flags & STERNA_SKIP_SPECIAL) return STERNA_OK;
     *space = detok->space_pending;
     *bytes = token->bytes;
-    if (!detok->started && !special) {
+    if (!detok->started) {
         bytes->data += token->first_skip;
         bytes->size -= token->first_skip;
     }
-    /* what control tokens show is not text: the space of the first word still falls away */
-    if (token->bytes.size && token->type != STERNA_TOKEN_CONTROL) detok->started = true;
+    if (token->bytes.size) detok->started = true;
     detok->space_pending = token->space_after;
     return STERNA_OK;
 }

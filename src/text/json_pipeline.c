@@ -304,7 +304,8 @@ static sterna_status fixed_length(sterna_tokenizer *t, const json_t *section, st
 static sterna_status pretokenizer(sterna_tokenizer *t, const json_t *section, int depth,
                                   sterna_error *err)
 {
-    static const char words[] = "\\w+|[^\\w\\s]+";
+    /* word characters here include the two joiners */
+    static const char words[] = "[\\w\\x{200c}\\x{200d}]+|[^\\w\\x{200c}\\x{200d}\\s]+";
     if (json_is_null(section)) return STERNA_OK;
     const char *type = type_of(section);
     sterna_behaviour behaviour;

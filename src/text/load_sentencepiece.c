@@ -180,6 +180,7 @@ static sterna_status build(sterna_tokenizer *t, const proto *model, sterna_error
     t->model.kind = bpe ? STERNA_MODEL_SPAN_BPE : STERNA_MODEL_UNIGRAM;
     t->model.byte_fallback = model->byte_fallback;
     t->model.fuse_unknown = true;
+    t->model.single_precision = true;
     sterna_normalize_step step = {.kind = STERNA_NORMALIZE_SENTENCEPIECE,
                                   .add_prefix = model->add_prefix,
                                   .remove_extra = model->remove_extra,

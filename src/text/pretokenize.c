@@ -70,7 +70,8 @@ static void match_digit_groups(bool before_words, sterna_scratch *scratch, const
     while (at < size) {
         size_t begin = at, count = 0;
         uint32_t code = 0;
-        while (at < size && sterna_is_numeric(code = sterna_utf8_decode(text + at, &length))) {
+        while (at < size &&
+               sterna_is_decimal_digit(code = sterna_utf8_decode(text + at, &length))) {
             at += length;
             count++;
         }
@@ -78,7 +79,8 @@ static void match_digit_groups(bool before_words, sterna_scratch *scratch, const
             at += length;
             continue;
         }
-        if (!before_words && at < size && sterna_is_word(code)) continue;
+        bool word = sterna_is_word(code) || (code < 0x100 && sterna_is_numeric(code));
+        if (!before_words && at < size && word) continue;
         for (size_t left = count; left;) {
             size_t group = left % 3 ? left % 3 : 3, end = begin;
             for (size_t i = 0; i < group; i++) end += sterna_utf8_size(text[end]);

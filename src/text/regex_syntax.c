@@ -14,8 +14,9 @@ enum { MAX_DEPTH = 100 };
 
 #define SPACE_ITEMS "\\x09-\\x0d\\x{85}\\p{Z}"
 #define SPACE_CLASS "[" SPACE_ITEMS "]"
-#define WORD_ITEMS  "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
-#define WORD_CLASS  "[" WORD_ITEMS "]"
+/* Oniguruma's word characters: with the superscripts and fractions of Latin-1 */
+#define WORD_ITEMS "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\xb2\\xb3\\xb9\\xbc-\\xbe"
+#define WORD_CLASS "[" WORD_ITEMS "]"
 
 typedef struct reader {
     const char *text;
@@ -103,7 +104,48 @@ static const struct {
     {"space", "White_Space"},
 };
 
-/* The name inside braces, in PCRE2's words. */
+/* Properties that are neither categories nor scripts. */
+static const char *const binary_names[] = {
+    "any",
+    "alphabetic",
+    "uppercase",
+    "lowercase",
+    "whitespace",
+    "cased",
+    "math",
+    "dash",
+    "diacritic",
+    "ideographic",
+    "unifiedideograph",
+    "radical",
+    "hexdigit",
+    "asciihexdigit",
+    "quotationmark",
+    "regionalindicator",
+    "joincontrol",
+    "variationselector",
+    "idstart",
+    "idcontinue",
+    "xidstart",
+    "xidcontinue",
+    "sentenceterminal",
+    "terminalpunctuation",
+    "emoji",
+    "emojicomponent",
+    "emojimodifier",
+    "emojimodifierbase",
+    "emojipresentation",
+    "extendedpictographic",
+    "extender",
+    "noncharactercodepoint",
+    "defaultignorablecodepoint",
+    "graphemebase",
+    "graphemeextend",
+    "softdotted",
+};
+
+/* The name inside braces, in PCRE2's words. A script means the characters of that script alone,
+ * where PCRE2 would add those that it shares with others. */
 static void add_property_name(sterna_buffer *out, const char *name, size_t size)
 {
     char plain[32];
@@ -118,6 +160,10 @@ static void add_property_name(sterna_buffer *out, const char *name, size_t size)
             return;
         }
     }
+    bool script = size > 2 && !memchr(name, ':', size) && !memchr(name, '=', size);
+    for (size_t i = 0; i < sizeof binary_names / sizeof *binary_names && script; i++)
+        script = strcmp(binary_names[i], plain) != 0;
+    if (script) sterna_buffer_add_text(out, "sc:");
     sterna_buffer_add(out, name, size);
 }
 

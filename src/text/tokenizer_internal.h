@@ -187,6 +187,7 @@ typedef struct sterna_text_model {
     sterna_text word_prefix; /* WordPiece of GGUF: in front of every word */
     size_t max_word_chars;   /* WordPiece */
     sterna_trie *trie;       /* unigram, longest match */
+    bool single_precision;   /* unigram: sums of scores round to float, as SentencePiece's do */
     double unknown_score;    /* unigram */
     int32_t byte_ids[256];   /* "<0xXX>", -1 = none */
 } sterna_text_model;

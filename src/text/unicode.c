@@ -38,6 +38,11 @@ bool sterna_is_numeric(uint32_t code)
     return c >= UTF8PROC_CATEGORY_ND && c <= UTF8PROC_CATEGORY_NO;
 }
 
+bool sterna_is_decimal_digit(uint32_t code)
+{
+    return category(code) == UTF8PROC_CATEGORY_ND;
+}
+
 bool sterna_is_mark(uint32_t code)
 {
     utf8proc_category_t c = category(code);

@@ -12,6 +12,7 @@
 bool sterna_is_white_space(uint32_t code);   /* the property White_Space */
 bool sterna_is_punctuation(uint32_t code);   /* a general category P*, or ASCII punctuation */
 bool sterna_is_numeric(uint32_t code);       /* N* */
+bool sterna_is_decimal_digit(uint32_t code); /* Nd */
 bool sterna_is_mark(uint32_t code);          /* M* */
 bool sterna_is_nonspacing(uint32_t code);    /* Mn */
 bool sterna_is_other(uint32_t code);         /* Cc, Cf, Co: controls, formats, private use */

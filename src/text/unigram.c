@@ -47,8 +47,9 @@ static bool reserve(sterna_scratch *scratch, size_t count)
     return true;
 }
 
-static void offer(best *node, double score, size_t begin, int32_t id)
+static void offer(const sterna_tokenizer *t, best *node, double score, size_t begin, int32_t id)
 {
+    if (t->model.single_precision) score = (double)(float)score; /* decides between equal paths */
     if (node->begin != UINT32_MAX && score <= node->score) return;
     *node = (best){score, (uint32_t)begin, id};
 }
@@ -66,10 +67,10 @@ static void forward(const sterna_tokenizer *t, best *nodes, const char *text, si
         size_t n;
         sterna_trie_begin(&walk, t->model.trie, text + at, size - at);
         while (sterna_trie_next(&walk, &id, &n)) {
-            offer(&nodes[at + n], score + t->tokens[id].score, at, id);
+            offer(t, &nodes[at + n], score + t->tokens[id].score, at, id);
             single |= n == length;
         }
-        if (!single) offer(&nodes[at + length], score + t->model.unknown_score, at, -1);
+        if (!single) offer(t, &nodes[at + length], score + t->model.unknown_score, at, -1);
     }
 }
 

@@ -8,7 +8,7 @@
 
 /* What a sterna_vocab borrows while it is made from GGUF metadata. */
 typedef struct vocab_memory {
-    char *model, *pre;
+    char *model, *pre, *name;
     float *scores;
     int32_t *types;
 } vocab_memory;
@@ -101,7 +101,9 @@ static sterna_status read_ids_and_flags(const sterna_model_file *file, sterna_vo
                  {"tokenizer.ggml.add_sep_token", &vocab->add_sep},
                  {"tokenizer.ggml.add_space_prefix", &vocab->add_space_prefix},
                  {"tokenizer.ggml.remove_extra_whitespaces", &vocab->remove_extra_whitespaces},
-                 {"tokenizer.ggml.escape_whitespaces", &vocab->escape_whitespaces}};
+                 {"tokenizer.ggml.escape_whitespaces", &vocab->escape_whitespaces},
+                 {"tokenizer.ggml.normalizer.lowercase", &vocab->lowercase},
+                 {"tokenizer.ggml.normalizer.strip_accents", &vocab->strip_accents}};
     sterna_status status = STERNA_OK;
     for (size_t i = 0; !status && i < sizeof ids / sizeof *ids; i++) {
         uint32_t id = UINT32_MAX; /* also how files write "none" */
@@ -136,10 +138,12 @@ static sterna_status from_gguf(const sterna_model_file *file, sterna_tokenizer *
     vocab.n_tokens = (size_t)tokens->count;
     sterna_status status = read_text(file, "tokenizer.ggml.model", &memory.model, err);
     if (!status) status = read_text(file, "tokenizer.ggml.pre", &memory.pre, err);
+    if (!status) status = read_text(file, "general.name", &memory.name, err);
     if (!status) status = read_lists(file, &vocab, &memory, err);
     if (!status) status = read_ids_and_flags(file, &vocab, err);
     vocab.model = memory.model;
     vocab.pre = memory.pre;
+    vocab.model_name = memory.name;
     if (!status && !vocab.model)
         status = sterna_fail(
             err, STERNA_ERROR_FORMAT,
@@ -147,6 +151,7 @@ static sterna_status from_gguf(const sterna_model_file *file, sterna_tokenizer *
     if (!status) status = sterna_tokenizer_from_vocab(&vocab, file->path, out, err);
     sterna_free(memory.model);
     sterna_free(memory.pre);
+    sterna_free(memory.name);
     sterna_free(memory.scores);
     sterna_free(memory.types);
     return status;

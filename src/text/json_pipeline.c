@@ -304,8 +304,10 @@ static sterna_status fixed_length(sterna_tokenizer *t, const json_t *section, st
 static sterna_status pretokenizer(sterna_tokenizer *t, const json_t *section, int depth,
                                   sterna_error *err)
 {
-    /* word characters here include the two joiners */
-    static const char words[] = "[\\w\\x{200c}\\x{200d}]+|[^\\w\\x{200c}\\x{200d}\\s]+";
+    /* word characters in the sense of UTS 18, which Split's expressions do not have */
+#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200c}\\x{200d}"
+    static const char words[] = "[" WORD "]+|[^" WORD "\\s]+";
+#undef WORD
     if (json_is_null(section)) return STERNA_OK;
     const char *type = type_of(section);
     sterna_behaviour behaviour;

@@ -96,30 +96,37 @@ static sterna_status set_list_vocab(const loader *in)
     return STERNA_OK;
 }
 
-/* The ids of added tokens, which the vocabulary may hold already under another id; types. */
+/* The id that the vocabulary gives to an added token; its own one (*outside) where it gives none.
+ */
+static size_t added_id(const loader *in, const json_t *item, sterna_text text, bool *outside)
+{
+    const json_t *known =
+        json_is_object(in->vocab) ? json_object_getn(in->vocab, text.data, text.size) : NULL;
+    size_t id = (size_t)json_integer_value(known ? known : json_object_get(item, "id"));
+    *outside = json_is_array(in->vocab) ? id >= json_array_size(in->vocab) : !known;
+    return id;
+}
+
 static sterna_status set_added(const loader *in)
 {
     for (size_t i = 0; i < json_array_size(in->added); i++) {
         const json_t *item = json_array_get(in->added, i);
         sterna_text text = sterna_json_text(item, "content");
         if (!text.data) return broken(in, "an added token has no content");
-        const json_t *id =
-            json_is_object(in->vocab) ? json_object_getn(in->vocab, text.data, text.size) : NULL;
-        if (!id) id = json_object_get(item, "id");
-        bool special = sterna_json_flag(item, "special", false);
+        bool special = sterna_json_flag(item, "special", false), outside;
+        size_t id = added_id(in, item, text, &outside);
         sterna_status status = sterna_tokenizer_set(
-            in->t, (size_t)json_integer_value(id), text,
-            special ? STERNA_TOKEN_CONTROL : STERNA_TOKEN_USER_DEFINED, 0, in->err);
-        if (status || !text.size) {
-            if (status) return status;
-            continue;
-        }
-        sterna_added added = {.id = (int32_t)json_integer_value(id),
+            in->t, id, text, special ? STERNA_TOKEN_CONTROL : STERNA_TOKEN_USER_DEFINED,
+            in->t->tokens[id].score, in->err);
+        if (status) return status;
+        if (!text.size) continue;
+        sterna_added added = {.id = (int32_t)id,
                               .special = special,
                               .normalized = sterna_json_flag(item, "normalized", !special),
                               .lstrip = sterna_json_flag(item, "lstrip", false),
                               .rstrip = sterna_json_flag(item, "rstrip", false),
                               .single_word = sterna_json_flag(item, "single_word", false)};
+        in->t->tokens[id].outside = outside;
         status = sterna_tokenizer_add(in->t, added, in->err);
         if (status) return status;
     }

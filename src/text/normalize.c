@@ -78,14 +78,19 @@ static sterna_status replace_regex(const sterna_normalize_step *step, sterna_scr
 
 /* ---- BERT ---- */
 
+static bool bert_drops(uint32_t code)
+{
+    if (code == '\t' || code == '\n' || code == '\r') return false;
+    return code == 0 || code == 0xfffd || sterna_is_other(code);
+}
+
 static void bert_clean(const char *text, size_t size, bool clean, bool cjk, sterna_buffer *out)
 {
     for (size_t at = 0, length; at < size; at += length) {
         uint32_t code = sterna_utf8_decode(text + at, &length);
         if (clean) {
-            bool space = code == '\t' || code == '\n' || code == '\r';
-            if (!space && (code == 0 || code == 0xfffd || sterna_is_other(code))) continue;
-            if (space || sterna_is_white_space(code)) {
+            if (bert_drops(code)) continue;
+            if (sterna_is_white_space(code)) {
                 sterna_buffer_add_char(out, ' ');
                 continue;
             }
@@ -118,15 +123,19 @@ static sterna_status bert(const sterna_normalize_step *step, const char *text, s
     return failed ? sterna_fail_memory(err, "a normalised text") : STERNA_OK;
 }
 
+static bool nmt_drops(uint32_t c)
+{
+    return (c >= 1 && c <= 8) || c == 0xb || (c >= 0xe && c <= 0x1f) || c == 0x7f || c == 0x8f ||
+           c == 0x9f;
+}
+
 /* The replacements of Google's neural machine translation rules: controls go, odd spaces become
  * spaces. */
 static void nmt(const char *text, size_t size, sterna_buffer *out)
 {
     for (size_t at = 0, length; at < size; at += length) {
         uint32_t c = sterna_utf8_decode(text + at, &length);
-        if ((c >= 1 && c <= 8) || c == 0xb || (c >= 0xe && c <= 0x1f) || c == 0x7f || c == 0x8f ||
-            c == 0x9f)
-            continue;
+        if (nmt_drops(c)) continue;
         if (c == 9 || c == 0xa || c == 0xc || c == 0xd || c == 0x1680 ||
             (c >= 0x200b && c <= 0x200f) || c == 0x2028 || c == 0x2029 || c == 0x2581 ||
             c == 0xfeff || c == 0xfffd)
@@ -231,6 +240,28 @@ static void sentencepiece(const sterna_tokenizer *t, const sterna_normalize_step
     if (step->add_prefix && step->suffix) sterna_buffer_add_text(out, space);
 }
 
+/* Whether the step takes the first character away: what is left does not begin the text any more,
+ * and gets no prefix where only the beginning has one. */
+static bool drops_first(const sterna_normalize_step *step, const char *text, size_t size)
+{
+    size_t length;
+    if (!size) return false;
+    uint32_t first = sterna_utf8_decode(text, &length);
+    switch (step->kind) {
+    case STERNA_NORMALIZE_STRIP: return step->left && sterna_is_white_space(first);
+    case STERNA_NORMALIZE_STRIP_MARKS: return sterna_is_mark(first);
+    case STERNA_NORMALIZE_NMT: return nmt_drops(first);
+    case STERNA_NORMALIZE_BERT:
+        return (step->clean && bert_drops(first)) ||
+               (step->strip_accents && sterna_is_nonspacing(first));
+    case STERNA_NORMALIZE_REPLACE:
+        return !step->regex && !step->content.size && step->pattern.size &&
+               size >= step->pattern.size &&
+               memcmp(text, step->pattern.data, step->pattern.size) == 0;
+    default: return false;
+    }
+}
+
 static sterna_status apply(const sterna_tokenizer *t, const sterna_normalize_step *step,
                            sterna_scratch *scratch, const char *text, size_t size,
                            sterna_buffer *out, sterna_error *err)
@@ -267,9 +298,11 @@ sterna_status sterna_normalize(const sterna_tokenizer *t, sterna_scratch *scratc
                                size_t size, sterna_error *err)
 {
     sterna_buffer_clear(&scratch->normal);
+    scratch->beginning_dropped = false;
     if (!t->n_normalizer) sterna_buffer_add(&scratch->normal, text, size);
     for (size_t i = 0; i < t->n_normalizer; i++) {
         sterna_buffer_clear(&scratch->other);
+        scratch->beginning_dropped |= drops_first(&t->normalizer[i], text, size);
         sterna_status status =
             apply(t, &t->normalizer[i], scratch, text, size, &scratch->other, err);
         if (status) return status;

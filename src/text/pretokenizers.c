@@ -32,8 +32,11 @@
 #define KIMI                                                                                       \
     "[\\p{Han}]+|[^\\r\\n\\p{L}\\p{N}]?" HAN_UPPER "*" HAN_LOWER "+" CONTRACTIONS                  \
     "?|[^\\r\\n\\p{L}\\p{N}]?" HAN_UPPER "+" HAN_LOWER "*" CONTRACTIONS "?|\\p{N}{1,3}|" OTHERS
+/* The look-behind says what always holds: within a run of white space of which a part has been
+ * taken there is no line end ahead. Without it each part would be searched for one again. */
 #define JAIS2                                                                                      \
-    CONTRACTIONS "|" WORD "|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|"             \
+    CONTRACTIONS "|" WORD                                                                          \
+                 "|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|(?<![^\\S\\r\\n])\\s*[\\r\\n]+|"     \
                  "\\s{512}(?!\\S)|\\s{256}(?!\\S)|\\s{128}(?!\\S)|\\s{64}(?!\\S)|\\s{32}(?!\\S)|"  \
                  "\\s{16}(?!\\S)|\\s{8}(?!\\S)|\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s{1}"
 #define DIGITS_ALONE "\\d{1,3}(?=(?:\\d{3})*\\b)" /* counted by tokenizer.c */

@@ -299,6 +299,7 @@ static sterna_status encode_raw(const encoder *e, const char *text, size_t begin
     inner.n_cuts = 0;
     sterna_status status = sterna_normalize(e->t, e->scratch, text + begin, end - begin, e->err);
     if (status || !e->scratch->normal.size) return status;
+    first = first && !e->scratch->beginning_dropped;
     return encode_split(&inner, e->scratch->normal.data, e->scratch->normal.size, true, first);
 }
 

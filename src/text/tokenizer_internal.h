@@ -225,6 +225,7 @@ typedef struct sterna_token {
     uint8_t type;       /* sterna_token_type */
     bool ends;          /* generation */
     bool added;         /* matched as a whole before the model sees the text */
+    bool outside;       /* the model does not know it: only matched as a whole */
     bool space_after;   /* a space comes before the next token */
     uint8_t first_skip; /* leading bytes of `bytes` that fall away at the beginning of a text */
 } sterna_token;
@@ -324,6 +325,7 @@ typedef struct sterna_scratch {
     struct sterna_best *best; /* unigram */
     size_t best_capacity;
     sterna_ids path;
+    bool beginning_dropped; /* the normalizer took the first character away */
 } sterna_scratch;
 
 /* Appends the normal form of `text` to scratch->normal (cleared first). */

@@ -149,7 +149,8 @@ sterna_status sterna_tokenizer_add(sterna_tokenizer *t, sterna_added added, ster
  * exception: without them the text could not be written at all. */
 static bool reserved(const sterna_token *token)
 {
-    if (token->type == STERNA_TOKEN_UNKNOWN || token->type == STERNA_TOKEN_BYTE) return true;
+    if (token->type == STERNA_TOKEN_UNKNOWN || token->type == STERNA_TOKEN_BYTE || token->outside)
+        return true;
     size_t length = 1;
     return token->type == STERNA_TOKEN_CONTROL && token->text.size &&
            !(sterna_utf8_check(token->text.data, token->text.size, &length) &&

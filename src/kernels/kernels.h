@@ -30,6 +30,7 @@ enum {
     STERNA_ATTENTION_BLOCK = 64, /* keys whose scores are taken at a time */
     STERNA_Q8_GROUP = 32,        /* values that share a scale in a Q8 key or value */
 };
+#define STERNA_QUANTIZE_LEAST 0x1p-100f /* activations whose largest is below are zeros */
 
 /* ---- matmul over integer codes and int8 activations ----
  *
@@ -89,7 +90,8 @@ typedef void sterna_matmul_float_fn(const sterna_float_tile *tile);
 
 /* q[i] = x[i] * (127 / a) rounded to nearest even and cut to -127..127, a = max(floor, max |x|);
  * zeros from n to the next multiple of 16. sums[j] = sum of q[16j .. 16j+15]. Returns a / 127; when
- * a is 0, zeros and 0. A NaN becomes -127 and is ignored in max |x|. */
+ * a is below 2^-100 (127 / a might not be finite), zeros and 0. A NaN becomes -127, is ignored in
+ * max |x| and makes the result NaN, so that it reaches the outputs. */
 typedef float sterna_quantize_fn(const float *x, size_t n, float floor, int8_t *q, int32_t *sums);
 
 /* out = H (signs * x) / sqrt(n) for one block of n = 2^k values, 2 <= n <= 4096: butterflies a + b,

@@ -30,23 +30,26 @@ V16_INLINE v16 v16_tanh(v16 x)
 
 float STERNA_VECTOR(quantize)(const float *x, size_t n, float floor, int8_t *q, int32_t *sums)
 {
-    v16 most = v16_set1(floor);
-    size_t i = 0;
-    for (; i + 16 <= n; i += 16) most = v16_max(v16_abs(v16_load(x + i)), most);
-    if (i < n) most = v16_max(v16_abs(v16_load_n(x + i, n - i)), most);
-    float max = v16_largest(most);
-    if (!(max > 0)) {
+    v16 most = v16_set1(floor), zero = v16_set1(0), poison = zero;
+    for (size_t i = 0; i < n; i += 16) {
+        v16 value = i + 16 <= n ? v16_load(x + i) : v16_load_n(x + i, n - i);
+        most = v16_max(v16_abs(value), most);
+        poison = v16_fma(value, zero, poison);
+    }
+    float max = v16_largest(most), result = v16_sum(poison);
+    if (!(max >= STERNA_QUANTIZE_LEAST)) {
         memset(q, 0, (n + 15) & ~(size_t)15);
         memset(sums, 0, (n + 15) / 16 * sizeof *sums);
-        return max / 127.0f;
+        return result;
     }
+    result = max / 127.0f + result;
     v16 scale = v16_set1(127.0f / max), least = v16_set1(-127.0f), top = v16_set1(127.0f);
-    for (i = 0; i < n; i += 16) {
+    for (size_t i = 0; i < n; i += 16) {
         v16 value = i + 16 <= n ? v16_load(x + i) : v16_load_n(x + i, n - i);
         value = v16_min(v16_max(v16_mul(value, scale), least), top);
         sums[i / 16] = v16_to_i8(value, q + i);
     }
-    return max / 127.0f;
+    return result;
 }
 
 /* Butterflies over distances 1, 2, 4, 8 (below n) inside 16 lanes. */

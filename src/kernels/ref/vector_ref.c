@@ -8,22 +8,24 @@
 
 float sterna_quantize_ref(const float *x, size_t n, float floor, int8_t *q, int32_t *sums)
 {
-    float max = floor;
+    float max = floor, poison = 0; /* NaN once there is a NaN or infinity */
     for (size_t i = 0; i < n; i++) {
         float size = fabsf(x[i]);
         max = size > max ? size : max;
+        poison = fmaf(x[i], 0, poison);
     }
-    float scale = max > 0 ? 127.0f / max : 0;
+    bool zeros = !(max >= STERNA_QUANTIZE_LEAST);
+    float scale = zeros ? 0 : 127.0f / max;
     size_t padded = (n + 15) & ~(size_t)15;
     memset(sums, 0, padded / 16 * sizeof *sums);
     for (size_t i = 0; i < padded; i++) {
         float value = i < n ? x[i] * scale : 0;
         value = value > -127.0f ? value : -127.0f;
         value = value < 127.0f ? value : 127.0f;
-        q[i] = max > 0 ? (int8_t)rintf(value) : 0;
+        q[i] = zeros ? 0 : (int8_t)rintf(value);
         sums[i / 16] += q[i];
     }
-    return max / 127.0f;
+    return zeros ? poison : max / 127.0f + poison;
 }
 
 void sterna_hadamard_ref(const float *x, const float *signs, float *out, size_t n)

@@ -29,6 +29,8 @@ install(TARGETS sterna RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(FILES ${PROJECT_SOURCE_DIR}/include/sterna.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
+list(JOIN STERNA_PACKAGES " " STERNA_PACKAGE_WORDS) # for the two package files below
+
 # ---- CMake package: sterna::sterna and, as a component, sterna::static ----
 set(STERNA_PACKAGE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/sterna)
 set_target_properties(sterna_shared PROPERTIES EXPORT_NAME sterna)

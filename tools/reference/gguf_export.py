@@ -3,6 +3,7 @@ llama.cpp's own converter uses (a second writer beside Sterna's, over the `gguf`
 
 Only what the golden models need. Tensors arrive as float32 numpy arrays under their Hugging Face names.
 """
+import math
 from pathlib import Path
 
 import gguf
@@ -15,12 +16,14 @@ TENSORS = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v",
+    "self_attn.qkv_proj": "attn_qkv",
     "self_attn.o_proj": "attn_output",
     "self_attn.q_norm": "attn_q_norm",
     "self_attn.k_norm": "attn_k_norm",
     "self_attn.attn_sub_norm": "attn_sub_norm",
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
+    "mlp.gate_up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
     "mlp.ffn_sub_norm": "ffn_sub_norm",
     "input_layernorm": "attn_norm",
@@ -33,6 +36,9 @@ GEMMA_TENSORS = TENSORS | {
 }
 
 
+PAIRED = ("llama", "smollm3")
+
+
 def tensor_name(arch: str, name: str) -> str:
     table = GEMMA_TENSORS if arch.startswith("gemma") else TENSORS
     stem, kind = name.rsplit(".", 1)
@@ -43,7 +49,7 @@ def tensor_name(arch: str, name: str) -> str:
 
 
 def adjacent_pairs(rows: np.ndarray, heads: int) -> np.ndarray:
-    """Half-split rotary rows -> the order in which a rotary pair is two neighbours (llama only)."""
+    """Half-split rotary rows -> the order in which a rotary pair is two neighbours (PAIRED families)."""
     halves = rows.reshape(heads, 2, rows.shape[0] // heads // 2, *rows.shape[1:])
     return halves.swapaxes(1, 2).reshape(rows.shape)
 
@@ -52,9 +58,9 @@ def convert(arch: str, config: dict, state: dict[str, np.ndarray]) -> dict[str, 
     """GGUF name -> float32 array, row orders and norm offsets as the format wants them."""
     out = {}
     for name, value in state.items():
-        if arch == "llama" and ".q_proj." in name:
+        if arch in PAIRED and ".q_proj." in name:
             value = adjacent_pairs(value, config["num_attention_heads"])
-        if arch == "llama" and ".k_proj." in name:
+        if arch in PAIRED and ".k_proj." in name:
             value = adjacent_pairs(value, config["num_key_value_heads"])
         if arch.startswith("gemma") and name.endswith("norm.weight"):
             value = value + np.float32(1)
@@ -114,6 +120,15 @@ def add_rope_scaling(writer: gguf.GGUFWriter, config: dict) -> None:
         writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
         writer.add_rope_scaling_factor(rope["factor"])
         writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    elif kind == "longrope":
+        original = config["original_max_position_embeddings"]
+        stretch = config["max_position_embeddings"] / original
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LONGROPE)
+        writer.add_rope_scaling_orig_ctx_len(original)
+        writer.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(stretch) / math.log(original)))
+        for length in ("long", "short"):
+            factors = np.array(rope[f"{length}_factor"], np.float32)
+            writer.add_tensor(f"rope_factors_{length}.weight", factors)
     elif kind == "llama3":
         writer.add_tensor("rope_freqs.weight", rope_frequency_factors(config, rope))
     else:

@@ -108,6 +108,12 @@ def rope(kind: str, **more) -> dict:
     return {"rope_type": kind} | more
 
 
+def phi3(**changes) -> dict:
+    return base("phi3", "Phi3ForCausalLM", **({"hidden_size": 32, "intermediate_size": 48,
+                "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_act": "silu",
+                "pad_token_id": None, "sliding_window": None, "tie_word_embeddings": False} | changes))
+
+
 def bitnet(**changes) -> dict:
     return base("bitnet", "BitNetForCausalLM", **({"hidden_size": 128, "intermediate_size": 128,
                 "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_act": "relu2",
@@ -173,6 +179,20 @@ CASES = [
         "window": {"sliding_window": 200}, "size": {"sliding_window": 11},
         "local base": {"rope_local_base_freq": 1000000.0},
         "global scaling": {"rope_scaling": None}}),
+    # one matrix for q, k, v and one for gate and up
+    Case("phi3", "phi3", phi3(), arch="phi3"),
+    # the prompt is short text, its continuation becomes long
+    Case("phi3-longrope", "phi3", phi3(max_position_embeddings=128, original_max_position_embeddings=48,
+         rope_scaling={"type": "longrope", "short_factor": [1.0, 1.5, 2.0, 2.5],
+                       "long_factor": [2.0, 3.0, 5.0, 8.0]}), arch="phi3", prompt=24,
+         proofs={"long": {"rope_scaling": {"type": "longrope", "short_factor": [1.0, 1.5, 2.0, 2.5],
+                                           "long_factor": [1.0, 1.5, 2.0, 2.5]}}}),
+    # every fourth layer is not rotated
+    Case("smollm3", "smollm3", base("smollm3", "SmolLM3ForCausalLM", hidden_size=32,
+         intermediate_size=40, num_hidden_layers=5, num_attention_heads=4, num_key_value_heads=2,
+         hidden_act="silu", attention_bias=False, use_sliding_window=False, sliding_window=None,
+         pad_token_id=None, no_rope_layer_interval=4), arch="smollm3",
+         proofs={"rotation": {"no_rope_layer_interval": 2}}),
     Case("bitnet-online", "bitnet", bitnet(hidden_size=48, intermediate_size=80,
          num_attention_heads=3, num_key_value_heads=1), bitnet="online",
          tolerance=BITNET_TOLERANCE, proofs={"activation": {"hidden_act": "silu"}}),

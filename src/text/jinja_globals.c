@@ -213,6 +213,29 @@ NATIVE(list_copy)
     return sterna_jinja_collect(run, self, out);
 }
 
+NATIVE(range_count)
+{
+    UNUSED;
+    bool found;
+    if (!sterna_jinja_contains(run, bound[0], self, &found)) return false;
+    *out = sterna_jinja_int(found);
+    return true;
+}
+
+NATIVE(range_index)
+{
+    UNUSED;
+    bool found;
+    const jinja_range *range = self.as.range;
+    if (!sterna_jinja_contains(run, bound[0], self, &found)) return false;
+    if (!found)
+        return sterna_jinja_fail(run, STERNA_ERROR_FORMAT, "index: the value is not in the range");
+    int64_t value = bound[0].type == JINJA_FLOAT ? (int64_t)bound[0].as.real
+                                                 : sterna_jinja_as_integer(bound[0]);
+    *out = sterna_jinja_int((value - range->start) / range->step);
+    return true;
+}
+
 NATIVE(dict_get)
 {
     UNUSED;
@@ -298,6 +321,10 @@ static const jinja_callable list_methods[] = {
     {"copy", list_copy, "", 0, 0},
     {"count", list_count, "value", 1, 0},
     {"index", list_index, "value start stop", 1, 0},
+};
+static const jinja_callable range_methods[] = {
+    {"count", range_count, "value", 1, 0},
+    {"index", range_index, "value", 1, 0},
 };
 static const jinja_callable dict_methods[] = {
     {"copy", dict_copy, "", 0, 0},     {"get", dict_get, "key default", 1, 0},
@@ -408,6 +435,13 @@ bool sterna_jinja_member(jinja_run *run, jinja_value value, const jinja_string *
     case JINJA_DICT:
         hidden = dict_hidden;
         found = sterna_jinja_lookup(dict_methods, sizeof dict_methods / sizeof *dict_methods, name);
+        break;
+    case JINJA_RANGE:
+        if (sterna_jinja_string_is(name, "start")) *out = sterna_jinja_int(value.as.range->start);
+        if (sterna_jinja_string_is(name, "stop")) *out = sterna_jinja_int(value.as.range->stop);
+        if (sterna_jinja_string_is(name, "step")) *out = sterna_jinja_int(value.as.range->step);
+        found =
+            sterna_jinja_lookup(range_methods, sizeof range_methods / sizeof *range_methods, name);
         break;
     case JINJA_NAMESPACE:
         attribute = sterna_jinja_dict_find_text(value.as.dict, name->data, name->size);

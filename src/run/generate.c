@@ -162,6 +162,14 @@ static sterna_status run(generation *g, const int32_t *prompt, size_t count,
     return status;
 }
 
+/* Whether the answer's first token opens a text: tokenizers take away the space that they put
+ * before one. It does when nothing but BOS stands before it. */
+static bool opens_text(const sterna_session *session, const int32_t *prompt, size_t count)
+{
+    int32_t last = count ? prompt[count - 1] : session->tokens[session->length - 1];
+    return last == sterna_token_id(session->model->tokenizer, STERNA_TOKEN_BOS);
+}
+
 sterna_status sterna_run_generate(sterna_session *session, const int32_t *prompt, size_t count,
                                   const sterna_generate_options *options,
                                   sterna_generate_result *result, sterna_error *err)
@@ -176,7 +184,7 @@ sterna_status sterna_run_generate(sterna_session *session, const int32_t *prompt
     if (status) return status;
     if (g.tokenizer) {
         sterna_detok_init(&g.detok, g.tokenizer, STERNA_SKIP_SPECIAL);
-        sterna_detok_continue(&g.detok);
+        if (!opens_text(session, prompt, count)) sterna_detok_continue(&g.detok);
     }
     atomic_store(&session->cancelled, false);
     status = run(&g, prompt, count, &local, err);

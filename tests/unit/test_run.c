@@ -257,6 +257,37 @@ static void generation_streams_and_stops(void **state)
     sterna_run_close(model);
 }
 
+/* After BOS alone an answer is a text of its own: it begins without the space of its first token.
+ */
+static void text_opens_without_space(void **state)
+{
+    (void)state;
+    sterna_model *model = open_model("llama2c/model.bin");
+    sterna_session *session = open_session(model, 16);
+    const int32_t begins[][2] = {{1}, {1, 300}};
+    int spaces[2] = {0, 0};
+    for (uint64_t seed = 0; seed < 400; seed++)
+        for (size_t i = 0; i < 2; i++) {
+            char *text = NULL;
+            sterna_generate_options options = {
+                .n_predict = 1, .ignore_end = true, .sampling = plain, .text = &text};
+            options.sampling.temperature = 3;
+            options.sampling.seed = seed;
+            sterna_run_rewind(session, 0);
+            assert_int_equal(sterna_run_generate(session, begins[i], 1 + i, &options, NULL, NULL),
+                             STERNA_OK);
+            sterna_text token = sterna_token_bytes(model->tokenizer, session->tokens[1 + i]);
+            if (token.size > 1 && token.data[0] == ' ') {
+                spaces[i]++;
+                assert_int_equal(text[0] == ' ', i == 1);
+            }
+            sterna_free(text);
+        }
+    assert_true(spaces[0] > 0 && spaces[1] > 0);
+    sterna_run_session_free(session);
+    sterna_run_close(model);
+}
+
 static bool cancel(void *context, const char *text, size_t size)
 {
     (void)text;
@@ -647,6 +678,7 @@ int main(void)
         cmocka_unit_test(sampler_refuses_nonsense),
         cmocka_unit_test(sampler_selects_exactly),
         cmocka_unit_test(generation_streams_and_stops),
+        cmocka_unit_test(text_opens_without_space),
         cmocka_unit_test(generation_is_cancelled),
         cmocka_unit_test(answers_end),
         cmocka_unit_test(decoding_allocates_nothing),

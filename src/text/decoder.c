@@ -183,7 +183,7 @@ sterna_status sterna_tokenizer_decode_all(sterna_tokenizer *t, sterna_error *err
             status = apply(&t->decoder[k], token, &w, err);
         if (status || w.text.failed || w.other.failed) break;
         bool same = w.text.size == token->text.size &&
-                    memcmp(w.text.data, token->text.data, w.text.size) == 0;
+                    (!w.text.size || memcmp(w.text.data, token->text.data, w.text.size) == 0);
         token->bytes = same ? token->text : sterna_tokenizer_keep(t, w.text.data, w.text.size);
         token->first_skip =
             (uint8_t)(w.first_skip < token->bytes.size ? w.first_skip : token->bytes.size);

@@ -153,6 +153,9 @@ struct sterna_device {
     /* Bytes per second at which memory is read here, measured now (takes a second or so); 0 when it
      * cannot be measured. */
     double (*read_speed)(sterna_device *device);
+    /* int8 operations per second (2 per multiply-add) from registers, with the instructions of the
+     * matmul kernels on all threads. */
+    double (*int8_peak)(sterna_device *device);
 };
 
 typedef struct sterna_cpu_options {
@@ -163,12 +166,5 @@ typedef struct sterna_cpu_options {
 
 sterna_status sterna_device_cpu_open(const sterna_cpu_options *options, sterna_device **out,
                                      sterna_error *err);
-
-/* What the machine gives to the device's threads together, best of three: bytes per second read
- * from 1 GB of memory, and int8 operations per second (2 per multiply-add) from registers with the
- * kernels' own instructions. Under a second each. Reading fails when there is no memory for it. */
-sterna_status sterna_cpu_measure_read(sterna_device *device, double *bytes_per_second,
-                                      sterna_error *err);
-double sterna_cpu_measure_peak(sterna_device *device);
 
 #endif

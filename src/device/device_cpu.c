@@ -218,6 +218,7 @@ sterna_status sterna_device_cpu_open(const sterna_cpu_options *options, sterna_d
         .kv_store = sterna_cpu_kv_store,
         .attention = sterna_cpu_attention,
         .read_speed = sterna_cpu_read_speed,
+        .int8_peak = sterna_cpu_int8_peak,
     };
     *out = &cpu->device;
     return STERNA_OK;

@@ -86,8 +86,11 @@ void sterna_cpu_kv_free(sterna_device *device, sterna_kv *kv);
 void sterna_cpu_kv_store(sterna_device *device, const sterna_batch_place *places, size_t n,
                          uint32_t layer, const float *k, const float *v);
 /* Floats of scratch that attention may use; `width` >= heads * head_dim. */
-double sterna_cpu_read_speed(sterna_device *device);
 size_t sterna_cpu_attention_floats(int threads, size_t width, size_t heads, size_t capacity);
 void sterna_cpu_attention(sterna_device *device, const sterna_attention *args);
+
+/* device_cpu_measure.c */
+double sterna_cpu_read_speed(sterna_device *device);
+double sterna_cpu_int8_peak(sterna_device *device);
 
 #endif

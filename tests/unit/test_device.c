@@ -653,6 +653,19 @@ static void sequences_share_a_batch(void **state)
     device->close(device);
 }
 
+static void limits_are_measured(void **state)
+{
+    (void)state;
+    sterna_device *device = open_with(1, sterna_cpu_features());
+    assert_true(device->read_speed(device) > 1e7);
+    assert_true(device->int8_peak(device) > 1e7);
+    sterna_alloc_fail_after(0);
+    double speed = device->read_speed(device);
+    sterna_alloc_fail_after(-1);
+    assert_true(speed == 0);
+    device->close(device);
+}
+
 int main(void)
 {
     const char *seed = getenv("STERNA_SEED");
@@ -669,6 +682,7 @@ int main(void)
         cmocka_unit_test(rotations),
         cmocka_unit_test(attends),
         cmocka_unit_test(sequences_share_a_batch),
+        cmocka_unit_test(limits_are_measured),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

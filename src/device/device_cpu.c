@@ -103,17 +103,27 @@ static void cpu_rope_table(sterna_device *device, const sterna_batch_place *plac
         }
 }
 
+/* One head; a[i * step] and b[i * step] are pair i. Inlined with constant steps: neighbouring pairs
+ * then go in vectors. */
+static inline __attribute__((always_inline)) void
+rotate(float *restrict a, float *restrict b, size_t step, const float *restrict table, size_t pairs)
+{
+    for (size_t i = 0; i < pairs; i++) {
+        float c = table[2 * i], s = table[2 * i + 1], x = a[i * step], y = b[i * step];
+        a[i * step] = x * c - y * s;
+        b[i * step] = y * c + x * s;
+    }
+}
+
 static void rope_token(float *x, size_t heads, size_t head_dim, const float *table, size_t pairs,
                        sterna_rope_style style)
 {
-    size_t step = style == STERNA_ROPE_PAIRS ? 2 : 1, apart = step == 2 ? 1 : pairs;
-    for (size_t h = 0; h < heads; h++, x += head_dim)
-        for (size_t i = 0; i < pairs; i++) {
-            float *a = x + i * step, *b = a + apart, c = table[2 * i], s = table[2 * i + 1];
-            float first = *a * c - *b * s, second = *b * c + *a * s;
-            *a = first;
-            *b = second;
-        }
+    for (size_t h = 0; h < heads; h++, x += head_dim) {
+        if (style == STERNA_ROPE_HALVES)
+            rotate(x, x + pairs, 1, table, pairs);
+        else
+            rotate(x, x + 1, 2, table, pairs);
+    }
 }
 
 static void cpu_rope(sterna_device *device, float *x, size_t n, size_t heads, size_t head_dim,

@@ -200,6 +200,11 @@ static bool int_case(sterna_matmul_int_fn *kernel, sterna_matmul_int_fn *law, si
         }
     tile.x_scales = x_scales;
     tile.x_sums = x_sums;
+    if (tile.mins) {
+        float *offsets = guarded(n * tile.segments * 4, 4);
+        for (size_t i = 0; i < n * tile.segments; i++) offsets[i] = (float)x_sums[i] * x_scales[i];
+        tile.x_offsets = offsets;
+    }
     tile.y_stride = rows + 16 * below(2) + below(5);
     size_t y_count = (n - 1) * tile.y_stride + rows;
     float *y = guarded(y_count * 4, 4), *want = guarded(y_count * 4, 4);
@@ -575,11 +580,12 @@ static void bench_int(sterna_matmul_int_fn *kernel, size_t line_cols, size_t gro
     if (segment > 128 && group) segment = 128;
     size_t segments = COLS / segment;
     uint16_t *scales = calloc(panels * groups * 16, 2);
+    bool mins = line_cols == 8; /* as Q4_K has them */
     float *factors = calloc(panels * 16, 4), *y = calloc(panels * 16 * TOKENS, 4);
-    float *x_scales = calloc(segments * TOKENS, 4);
+    float *x_scales = calloc(segments * TOKENS, 4), *x_offsets = calloc(segments * TOKENS, 4);
     int32_t *x_sums = calloc(segments * TOKENS, 4);
     int8_t *x = aligned_alloc(64, COLS * TOKENS);
-    if (!scales || !factors || !y || !x_scales || !x_sums || !x) exit(1);
+    if (!scales || !factors || !y || !x_scales || !x_offsets || !x_sums || !x) exit(1);
     fill_activations(x, COLS * TOKENS, 0);
     double seconds[REPEATS];
     for (int r = 0; r < REPEATS; r++) {
@@ -589,6 +595,7 @@ static void bench_int(sterna_matmul_int_fn *kernel, size_t line_cols, size_t gro
             sterna_int_tile tile = {.panels = 4,
                                     .codes = codes + p * panel_bytes,
                                     .scales = group ? scales + p * groups * 16 : NULL,
+                                    .mins = mins ? scales + p * groups * 16 : NULL,
                                     .factors = factors + p * 16,
                                     .codes_step = panels / 4 * panel_bytes,
                                     .scales_step = panels / 4 * groups * 16,
@@ -602,6 +609,7 @@ static void bench_int(sterna_matmul_int_fn *kernel, size_t line_cols, size_t gro
                                     .x_stride = COLS,
                                     .x_scales = x_scales,
                                     .x_sums = x_sums,
+                                    .x_offsets = x_offsets,
                                     .y = y + p * 16,
                                     .y_stride = panels * 16};
             kernel(&tile);
@@ -616,6 +624,7 @@ static void bench_int(sterna_matmul_int_fn *kernel, size_t line_cols, size_t gro
     free(factors);
     free(y);
     free(x_scales);
+    free(x_offsets);
     free(x_sums);
     free(x);
 }

@@ -45,6 +45,7 @@ void sterna_cpu_scratch_free(sterna_cpu_scratch *scratch)
     sterna_free(scratch->unit_sums);
     sterna_free(scratch->x_scales);
     sterna_free(scratch->x_sums);
+    sterna_free(scratch->x_offsets);
     sterna_free(scratch->attention);
     *scratch = (sterna_cpu_scratch){0};
 }
@@ -69,9 +70,10 @@ sterna_status sterna_cpu_reserve(sterna_device *device, size_t n, uint64_t max_c
     new.unit_sums = sterna_alloc(n, cols / 16 * sizeof(int32_t));
     new.x_scales = sterna_alloc(n, cols / 16 * sizeof(float));
     new.x_sums = sterna_alloc(n, cols / 16 * sizeof(int32_t));
+    new.x_offsets = sterna_alloc(n, cols / 16 * sizeof(float));
     new.attention = sterna_alloc(new.attention_floats, sizeof(float));
     if (!new.transformed || !new.x || !new.group_scales || !new.unit_sums || !new.x_scales ||
-        !new.x_sums || !new.attention) {
+        !new.x_sums || !new.x_offsets || !new.attention) {
         sterna_cpu_scratch_free(&new);
         return sterna_fail_memory(err, "the scratch of a forward pass");
     }

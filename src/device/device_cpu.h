@@ -41,6 +41,7 @@ typedef struct sterna_cpu_scratch {
     int32_t *unit_sums;  /* [tokens][cols / 16] */
     float *x_scales;     /* [tokens][segments <= cols / 16] */
     int32_t *x_sums;
+    float *x_offsets; /* x_sums * x_scales */
 
     float *attention; /* [attention_floats] */
     size_t attention_floats;

@@ -90,8 +90,10 @@ static void expand_token(const run *r, size_t t)
         size_t end = (s + 1) * units_per < units ? (s + 1) * units_per : units;
         int32_t sum = 0;
         for (size_t u = s * units_per; u < end; u++) sum += sums[u];
-        scratch->x_sums[t * kind->segments + s] = sum;
-        scratch->x_scales[t * kind->segments + s] = scales[token ? 0 : s];
+        size_t at = t * kind->segments + s;
+        scratch->x_sums[at] = sum;
+        scratch->x_scales[at] = scales[token ? 0 : s];
+        scratch->x_offsets[at] = (float)sum * scratch->x_scales[at];
     }
 }
 
@@ -139,6 +141,7 @@ static void call_kernel(const run *r, const sterna_weight *w, size_t first, size
                             .x_stride = quantised_stride(w->padded),
                             .x_scales = scratch->x_scales + t * w->segments,
                             .x_sums = scratch->x_sums + t * w->segments,
+                            .x_offsets = scratch->x_offsets + t * w->segments,
                             .y = y,
                             .y_stride = y_stride};
     sterna_matmul_int_fn *kernel = w->layout == STERNA_LAYOUT_TERN2  ? kernels->matmul_tern2

@@ -38,7 +38,7 @@ enum {
  * all columns of a segment share one weight scale per row and one activation scale per token.
  *   isum = sum(code * x) - zero * x_sum[s]                  exact
  *   acc  = fma((float)isum, x_scale[s] * scale[s / segments_per_scale], acc)
- *   acc  = fma((float)x_sum[s], x_scale[s] * min[...], acc)  where the matrix has mins
+ *   acc  = fma(x_offset[s], min[s / segments_per_scale], acc)  where the matrix has mins
  * for s = 0, 1, ...; y = acc * factor. Products and sums round to nearest even.
  */
 typedef struct sterna_int_tile {
@@ -57,11 +57,12 @@ typedef struct sterna_int_tile {
     size_t segment, segments, segments_per_scale;
     int32_t zero; /* the code of a zero weight (int4, int8); tern2 has 1 */
 
-    size_t n;              /* tokens, >= 1 */
-    const int8_t *x;       /* [n][x_stride], -127..127, zero from the real columns to `cols` */
-    size_t x_stride;       /* bytes, a multiple of 16; x is 16-byte aligned */
-    const float *x_scales; /* [n][segments] */
-    const int32_t *x_sums; /* [n][segments]: sum of x over the segment */
+    size_t n;               /* tokens, >= 1 */
+    const int8_t *x;        /* [n][x_stride], -127..127, zero from the real columns to `cols` */
+    size_t x_stride;        /* bytes, a multiple of 16; x is 16-byte aligned */
+    const float *x_scales;  /* [n][segments] */
+    const int32_t *x_sums;  /* [n][segments]: sum of x over the segment */
+    const float *x_offsets; /* [n][segments]: (float)x_sum * x_scale; read where there are mins */
 
     float *y; /* token t, row r of panel p: y[t * y_stride + p * row_step + r] */
     size_t y_stride;

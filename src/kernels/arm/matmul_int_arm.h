@@ -52,6 +52,7 @@ INLINE void tokens(const sterna_int_tile *tile, size_t p, size_t t, layout L, si
     const uint16_t *mins = tile->mins ? tile->mins + p * tile->scales_step : NULL;
     const int8_t *x = tile->x + t * tile->x_stride;
     const float *x_scales = tile->x_scales + t * S;
+    const float *x_offsets = tile->mins ? tile->x_offsets + t * S : NULL;
     const int32_t *x_sums = tile->x_sums + t * S, zero = L == TERN2 ? 1 : tile->zero;
     float32x4_t acc[TOKENS][4];
     for (size_t i = 0; i < T; i++)
@@ -71,8 +72,8 @@ INLINE void tokens(const sterna_int_tile *tile, size_t p, size_t t, layout L, si
                 int32x4_t sum = vsubq_s32(sums[i][j], vdupq_n_s32(zero * x_sum));
                 acc[i][j] = vfmaq_f32(acc[i][j], vcvtq_f32_s32(sum), vmulq_f32(x_scale, scale));
                 if (mins)
-                    acc[i][j] = vfmaq_f32(acc[i][j], vdupq_n_f32((float)x_sum),
-                                          vmulq_f32(x_scale, halves(mins + 4 * j)));
+                    acc[i][j] = vfmaq_f32(acc[i][j], vdupq_n_f32(x_offsets[i * S + s]),
+                                          halves(mins + 4 * j));
             }
         }
         if (--left) continue;

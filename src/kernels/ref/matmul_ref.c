@@ -46,7 +46,7 @@ static inline __attribute__((always_inline)) void matmul_int(const sterna_int_ti
                     acc[r] = fmaf((float)(isum[r] - zero * x_sum), x_scale * scale, acc[r]);
                     if (!tile->mins) continue;
                     float min = sterna_f16_to_f32(tile->mins[at + r]);
-                    acc[r] = fmaf((float)x_sum, x_scale * min, acc[r]);
+                    acc[r] = fmaf(tile->x_offsets[t * tile->segments + s], min, acc[r]);
                 }
             }
             const float *factors = tile->factors + p * tile->row_step;

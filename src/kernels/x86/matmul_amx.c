@@ -143,8 +143,7 @@ INLINE void flush(const sterna_int_tile *tile, size_t p, size_t t, size_t s, int
         __m512 result = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_mul_ps(x_scale, scale),
                                         _mm512_load_ps(acc[i]));
         if (tile->mins)
-            result =
-                _mm512_fmadd_ps(_mm512_set1_ps((float)x_sum), _mm512_mul_ps(x_scale, min), result);
+            result = _mm512_fmadd_ps(_mm512_set1_ps(tile->x_offsets[(t + i) * S + s]), min, result);
         _mm512_store_ps(acc[i], result);
     }
 }
@@ -219,6 +218,7 @@ INLINE void matmul_int(const sterna_int_tile *tile, layout L, sterna_matmul_int_
     last.x += t * tile->x_stride;
     last.x_scales += t * tile->segments;
     last.x_sums += t * tile->segments;
+    if (last.x_offsets) last.x_offsets += t * tile->segments;
     last.y += t * tile->y_stride;
     rest(&last);
 }

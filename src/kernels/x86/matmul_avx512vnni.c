@@ -77,17 +77,17 @@ INLINE __m512 halves(const uint16_t *at)
     return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)at));
 }
 
-/* acc + isum * x_scale * scale (+ x_sum * x_scale * min) */
-INLINE __m512 flush(__m512 acc, __m512i sum, int32_t zero, int32_t x_sum, float x_scale,
-                    const place *at, size_t scale_at)
+/* acc + isum * x_scale * scale (+ x_offset * min) of token t's segment s. */
+INLINE __m512 flush(const sterna_int_tile *tile, __m512 acc, __m512i sum, int32_t zero, size_t t,
+                    size_t s, const place *at, size_t scale_at)
 {
-    __m512 factor = _mm512_set1_ps(x_scale);
-    sum = _mm512_sub_epi32(sum, _mm512_set1_epi32(zero * x_sum));
-    __m512 scale = at->scales ? _mm512_mul_ps(factor, halves(at->scales + scale_at)) : factor;
+    size_t i = t * tile->segments + s;
+    __m512 scale = _mm512_set1_ps(tile->x_scales[i]);
+    if (zero) sum = _mm512_sub_epi32(sum, _mm512_set1_epi32(zero * tile->x_sums[i]));
+    if (at->scales) scale = _mm512_mul_ps(scale, halves(at->scales + scale_at));
     acc = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, acc);
     if (at->mins)
-        acc = _mm512_fmadd_ps(_mm512_set1_ps((float)x_sum),
-                              _mm512_mul_ps(factor, halves(at->mins + scale_at)), acc);
+        acc = _mm512_fmadd_ps(_mm512_set1_ps(tile->x_offsets[i]), halves(at->mins + scale_at), acc);
     return acc;
 }
 
@@ -159,8 +159,7 @@ INLINE int32_t zero_of(const sterna_int_tile *tile, layout L)
 INLINE void one_token(const sterna_int_tile *tile, size_t p, size_t t, layout L, size_t P)
 {
     const size_t line_cols = 4 * fields_of(L), S = tile->segments;
-    const int32_t zero = zero_of(tile, L), *x_sums = tile->x_sums + t * S;
-    const float *x_scales = tile->x_scales + t * S;
+    const int32_t zero = zero_of(tile, L);
     const int8_t *x = tile->x + t * tile->x_stride;
     place at[4];
     __m512 acc[4];
@@ -174,7 +173,7 @@ INLINE void one_token(const sterna_int_tile *tile, size_t p, size_t t, layout L,
         __m512i sums[4];
         walk_one(at, begin / line_cols * 64, (end - begin) / line_cols, x + begin, L, P, sums);
         for (size_t i = 0; i < P; i++)
-            acc[i] = flush(acc[i], sums[i], zero, x_sums[s], x_scales[s], &at[i], scale_at);
+            acc[i] = flush(tile, acc[i], sums[i], zero, t, s, &at[i], scale_at);
         if (--left == 0) {
             left = tile->segments_per_scale;
             scale_at += STERNA_PANEL;
@@ -192,8 +191,7 @@ INLINE void many_tokens(const sterna_int_tile *tile, size_t p, size_t t, layout 
                         size_t T)
 {
     const size_t line_cols = 4 * fields_of(L), S = tile->segments;
-    const int32_t zero = zero_of(tile, L), *x_sums = tile->x_sums + t * S;
-    const float *x_scales = tile->x_scales + t * S;
+    const int32_t zero = zero_of(tile, L);
     const int8_t *x = tile->x + t * tile->x_stride;
     place at[2];
     __m512 acc[2][MOST];
@@ -209,8 +207,7 @@ INLINE void many_tokens(const sterna_int_tile *tile, size_t p, size_t t, layout 
                   L, P, T, sums);
         for (size_t i = 0; i < P; i++)
             for (size_t j = 0; j < T; j++)
-                acc[i][j] = flush(acc[i][j], sums[i][j], zero, x_sums[j * S + s],
-                                  x_scales[j * S + s], &at[i], scale_at);
+                acc[i][j] = flush(tile, acc[i][j], sums[i][j], zero, t + j, s, &at[i], scale_at);
         if (--left == 0) {
             left = tile->segments_per_scale;
             scale_at += STERNA_PANEL;

@@ -125,6 +125,7 @@ INLINE void tokens(const sterna_int_tile *tile, size_t p, size_t half, size_t t,
     const int8_t *x = tile->x + t * tile->x_stride;
     const float *x_scales = tile->x_scales + t * S;
     const int32_t *x_sums = tile->x_sums + t * S;
+    const float *x_offsets = tile->mins ? tile->x_offsets + t * S : NULL;
     const int32_t zero = L == TERN2 ? 1 : L == INT8 && VNNI ? tile->zero + 128 : tile->zero;
     __m256 acc[2][4];
     for (size_t h = 0; h < H; h++)
@@ -145,9 +146,8 @@ INLINE void tokens(const sterna_int_tile *tile, size_t p, size_t half, size_t t,
                 acc[h][i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(x_scale, scale),
                                             acc[h][i]);
                 if (mins)
-                    acc[h][i] =
-                        _mm256_fmadd_ps(_mm256_set1_ps((float)x_sum),
-                                        _mm256_mul_ps(x_scale, halves(mins + 8 * h)), acc[h][i]);
+                    acc[h][i] = _mm256_fmadd_ps(_mm256_set1_ps(x_offsets[i * S + s]),
+                                                halves(mins + 8 * h), acc[h][i]);
             }
         }
         if (--left) continue;

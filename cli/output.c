@@ -12,14 +12,42 @@
 
 enum { SENTENCE_MAX = 2048 };
 
+/* Bytes of the control character at the start of `text`: one of C0 but line end and tab, DEL, or
+ * one of C1 (C2 80 .. C2 9F in UTF-8); 0 when there is none. */
+static size_t control_size(const unsigned char *text, size_t size)
+{
+    if (text[0] < ' ' && text[0] != '\n' && text[0] != '\t') return 1;
+    if (text[0] == 0x7f) return 1;
+    return size > 1 && text[0] == 0xc2 && text[1] >= 0x80 && text[1] <= 0x9f ? 2 : 0;
+}
+
+/* Without control characters; U+FFFD stands for each, but nothing for a carriage return (Windows'
+ * line ends have one). */
+static void write_shown(FILE *stream, const char *text, size_t size)
+{
+    const unsigned char *bytes = (const unsigned char *)text;
+    for (size_t at = 0; at < size;) {
+        size_t control = control_size(bytes + at, size - at);
+        if (!control)
+            fputc(bytes[at], stream);
+        else if (bytes[at] != '\r')
+            fputs("\xef\xbf\xbd", stream);
+        at += control ? control : 1;
+    }
+}
+
 static void say(const char *sentence)
 {
     cli_progress_clear();
     fflush(stdout);
     fputs("sterna: ", stderr);
-    /* always as on a terminal: error logs are read there */
-    for (const char *at = sentence; *at; at++)
-        fputc((unsigned char)*at < ' ' || *at == 0x7f ? '?' : *at, stderr);
+    /* always as on a terminal, where logs are read, and on one line */
+    for (size_t length; length = strcspn(sentence, "\n"), sentence[length];
+         sentence += length + 1) {
+        write_shown(stderr, sentence, length);
+        fputc(' ', stderr);
+    }
+    write_shown(stderr, sentence, strlen(sentence));
     fputc('\n', stderr);
 }
 
@@ -68,28 +96,10 @@ int cli_fail_memory(void)
 
 /* ---- text ---- */
 
-/* Bytes of the control character at the start of `text`: one of C0 but line end and tab, DEL, or
- * one of C1 (C2 80 .. C2 9F in UTF-8); 0 when there is none. */
-static size_t control_size(const unsigned char *text, size_t size)
-{
-    if (text[0] < ' ' && text[0] != '\n' && text[0] != '\t') return 1;
-    if (text[0] == 0x7f) return 1;
-    return size > 1 && text[0] == 0xc2 && text[1] >= 0x80 && text[1] <= 0x9f ? 2 : 0;
-}
-
 bool cli_write(FILE *stream, const char *text, size_t size)
 {
     if (!isatty(fileno(stream))) return fwrite(text, 1, size, stream) == size;
-    const unsigned char *bytes = (const unsigned char *)text;
-    for (size_t at = 0; at < size;) {
-        size_t control = control_size(bytes + at, size - at);
-        if (control) {
-            fputs("\xef\xbf\xbd", stream); /* U+FFFD */
-            at += control;
-        } else {
-            fputc(bytes[at++], stream);
-        }
-    }
+    write_shown(stream, text, size);
     return !ferror(stream);
 }
 

@@ -116,7 +116,8 @@ def test_missing_side_files(tmp_path):
 
 
 def test_error_sentences_cannot_steer_the_terminal(tmp_path):
-    assert "\x1b" not in fails(1, "inspect", tmp_path / "\x1b[31mred")
+    sentence = fails(1, "inspect", tmp_path / "\x1b[31mred\x9b32m\nsterna: second line")
+    assert "\x1b" not in sentence and "\x9b" not in sentence and "\ufffd[31mred" in sentence
 
 
 # ---- where the output goes ----

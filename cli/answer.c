@@ -141,7 +141,7 @@ static bool on_text(void *context, const char *text, size_t size)
         /* nobody reads any more, or the disk is full: stop now; main says why */
         if (fflush(stdout) != 0) return false;
     }
-    return !to->no_memory;
+    return !to->no_memory && !cli_interrupted();
 }
 
 /* How many of the ids the session holds already, one left to be appended: its logits are needed. */

@@ -169,7 +169,6 @@ static int talk_on(chat *c, cli_line *keyboard)
             fputc('\n', stderr);
             break;
         }
-        cli_interrupt_forget();
         if (line[0] == '/')
             on = obey(c, line, &status);
         else if (strspn(line, " \t\n") < strlen(line))

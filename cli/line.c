@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <histedit.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,19 @@ static char *prompt_of(EditLine *editor)
     return text;
 }
 
+/* Waits until there is something to read; false when Ctrl-C came. */
+static bool wait_for_input(void)
+{
+    struct pollfd wait[2] = {{.fd = STDIN_FILENO, .events = POLLIN},
+                             {.fd = cli_interrupt_descriptor(), .events = POLLIN}};
+    for (;;) {
+        bool woken = poll(wait, 2, -1) > 0;
+        if (cli_interrupted()) return false;
+        if (woken && wait[0].revents) return true;
+        if (woken) cli_interrupt_forget(); /* the rest of one that is settled */
+    }
+}
+
 /* libedit's own reader tries again after a signal; here Ctrl-C ends the line. */
 static int read_character(EditLine *editor, wchar_t *out)
 {
@@ -38,12 +52,16 @@ static int read_character(EditLine *editor, wchar_t *out)
     memset(&state, 0, sizeof state);
     for (;;) {
         char byte;
+        if (!wait_for_input()) return -1;
         ssize_t got = read(STDIN_FILENO, &byte, 1);
         if (got == 0) return 0;
         if (got < 0) {
-            if (errno == EINTR && !cli_interrupted()) continue;
+            if (errno == EINTR) continue;
             return -1;
         }
+        /* what Ctrl-D leaves behind that came before the editor had the terminal; libedit would
+         * take it for the character that quotes the next */
+        if (byte == '\0') continue;
         size_t length = mbrtowc(out, &byte, 1, &state);
         if (length == (size_t)-2) continue; /* the beginning of a character */
         if (length == (size_t)-1) {

@@ -13,6 +13,9 @@ void cli_signals_start(void);
 /* Ctrl-C was pressed since the last cli_interrupt_forget. */
 bool cli_interrupted(void);
 void cli_interrupt_forget(void);
+/* A descriptor that becomes readable with Ctrl-C, for those who wait for input: the signal may be
+ * taken by another thread, or come just before the waiting begins. */
+int cli_interrupt_descriptor(void);
 /* Ctrl-C also cancels this session's work; NULL none. */
 void cli_interrupt_session(sterna_session *session);
 

@@ -77,7 +77,7 @@ typedef struct sterna_config {
     float attention_scale;
     float attention_soft_cap, logit_soft_cap; /* 0 = none */
     sterna_gate gate;
-    sterna_activation_mode activation; /* of the ternary matrices */
+    sterna_activation_mode activation; /* of the layers' matrices */
     bool ternarize; /* float weights are made ternary at load, scale mean|W| (BitNet master weights)
                      */
     sterna_head_tying tying;

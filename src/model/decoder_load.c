@@ -260,9 +260,8 @@ static sterna_status load_matrix(loader *l, uint32_t layer, const wanted *want, 
         trits.type = STERNA_TYPE_BITNET;
         if (!l->options->on_missing) status = ternarize(l, tensor, &trits, &packed);
         source = &trits;
-        kind = STERNA_KIND_TERNARY;
     }
-    if (linear && kind == STERNA_KIND_TERNARY) options.activation = config->activation;
+    if (linear) options.activation = config->activation;
     if (l->options->arithmetic == STERNA_ARITHMETIC_FLOAT && options.activation == STERNA_ACT_AUTO)
         options.activation = STERNA_ACT_FLOAT;
     if (!status) status = pack(l, source, &options, part);

@@ -44,7 +44,7 @@ import numpy as np
 import torch
 import transformers
 from safetensors.torch import save_file
-from transformers.integrations.bitnet import BitLinear, pack_weights
+from transformers.integrations.bitnet import BitLinear, WeightQuant, pack_weights
 
 import gguf_export
 import tiny_tokenizer
@@ -194,7 +194,7 @@ CASES = [
          pad_token_id=None, no_rope_layer_interval=4), arch="smollm3",
          proofs={"rotation": {"no_rope_layer_interval": 2}}),
     Case("bitnet-online", "bitnet", bitnet(hidden_size=48, intermediate_size=80,
-         num_attention_heads=3, num_key_value_heads=1), bitnet="online",
+         num_attention_heads=3, num_key_value_heads=1), bitnet="online", arch="bitnet-b1.58",
          tolerance=BITNET_TOLERANCE, proofs={"activation": {"hidden_act": "silu"}}),
     Case("bitnet-packed", "bitnet", bitnet(), bitnet="bitlinear", arch="bitnet-b1.58",
          ternary="I2_S", tolerance=BITNET_TOLERANCE),
@@ -442,6 +442,8 @@ def write_gguf(case: Case, path: Path, state: dict[str, torch.Tensor], tokenizer
     arrays = {name: value.numpy() for name, value in state.items()}
     fold = HadamardFold(case, state) if case.hadamard else None
     encode = fold.encode if fold else None
+    if case.bitnet == "online":  # trits times their scale as floats, as llama.cpp's converter has it
+        arrays |= {name: WeightQuant.apply(state[name]).numpy() for name in filter(is_ternary, arrays)}
     if case.ternary:
         for name in filter(is_ternary, list(arrays)):
             trits, scale, _ = trits_of(case, state[name])

@@ -173,3 +173,12 @@ int sterna_cpu_count(void)
     if (quota > 0 && quota < count) count = quota;
     return count > 0 ? count : 1;
 }
+
+void sterna_cpu_relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}

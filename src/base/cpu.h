@@ -39,4 +39,7 @@ void sterna_cpu_model(char *name, size_t size);
  * account; at least 1. */
 int sterna_cpu_count(void);
 
+/* A hint inside a loop that waits for another thread. */
+void sterna_cpu_relax(void);
+
 #endif

@@ -2,19 +2,22 @@
  * device_cpu_weight.c and device_cpu_matmul.c, attention in device_cpu_attention.c. Threads live
  * here and nowhere else; a kernel is one thread. */
 #include <math.h>
-#include <omp.h>
 #include <string.h>
 
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "device/device_cpu.h"
 
-enum { PARALLEL_FLOATS = 16384 }; /* below, waking the threads costs more than it saves */
+enum {
+    PARALLEL_FLOATS = 16384, /* below, waking the threads costs more than it saves */
+    PIECES = 8,              /* pieces of a job per thread: evens out cores of different speed */
+};
 
 static void cpu_close(sterna_device *device)
 {
     if (!device) return;
     sterna_cpu *cpu = sterna_cpu_of(device);
+    sterna_pool_free(cpu->pool);
     sterna_cpu_scratch_free(&cpu->scratch);
     sterna_free(cpu);
 }
@@ -82,27 +85,63 @@ sterna_status sterna_cpu_reserve(sterna_device *device, size_t n, uint64_t max_c
     return STERNA_OK;
 }
 
+/* Units of a piece when `count` units of `size` floats are dealt out: all of them (the caller does
+ * the job alone) when they are few. */
+static size_t grain_of(const sterna_cpu *cpu, size_t count, size_t size)
+{
+    if (count * size <= PARALLEL_FLOATS) return count;
+    return count / ((size_t)cpu->threads * PIECES) + 1;
+}
+
+typedef struct norm_job {
+    const sterna_cpu *cpu;
+    const float *x, *gain;
+    size_t dim;
+    float eps, *out;
+} norm_job;
+
+static void norm_rows(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const norm_job *job = context;
+    for (size_t r = begin; r < end; r++)
+        job->cpu->kernels.rmsnorm(job->x + r * job->dim, job->dim, job->gain, job->eps,
+                                  job->out + r * job->dim);
+}
+
 static void cpu_rmsnorm(sterna_device *device, const float *x, size_t rows, size_t dim,
                         const float *gain, float eps, float *out)
 {
     const sterna_cpu *cpu = sterna_cpu_of(device);
-#pragma omp parallel for num_threads(cpu->threads)                                                 \
-    schedule(dynamic, 4) if (rows * dim > PARALLEL_FLOATS)
-    for (size_t r = 0; r < rows; r++)
-        cpu->kernels.rmsnorm(x + r * dim, dim, gain, eps, out + r * dim);
+    norm_job job = {cpu, x, gain, dim, eps, out};
+    sterna_pool_run(cpu->pool, rows, grain_of(cpu, rows, dim), norm_rows, &job);
+}
+
+typedef struct table_job {
+    const sterna_batch_place *places;
+    const float *frequencies;
+    size_t pairs;
+    float scale, *table;
+} table_job;
+
+static void table_tokens(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const table_job *job = context;
+    for (size_t t = begin; t < end; t++)
+        for (size_t i = 0; i < job->pairs; i++) {
+            float angle = (float)job->places[t].position * job->frequencies[i];
+            job->table[(t * job->pairs + i) * 2] = job->scale * cosf(angle);
+            job->table[(t * job->pairs + i) * 2 + 1] = job->scale * sinf(angle);
+        }
 }
 
 static void cpu_rope_table(sterna_device *device, const sterna_batch_place *places, size_t n,
                            const float *frequencies, size_t pairs, float scale, float *table)
 {
     const sterna_cpu *cpu = sterna_cpu_of(device);
-#pragma omp parallel for num_threads(cpu->threads) if (n * pairs > 1024)
-    for (size_t t = 0; t < n; t++)
-        for (size_t i = 0; i < pairs; i++) {
-            float angle = (float)places[t].position * frequencies[i];
-            table[(t * pairs + i) * 2] = scale * cosf(angle);
-            table[(t * pairs + i) * 2 + 1] = scale * sinf(angle);
-        }
+    table_job job = {places, frequencies, pairs, scale, table};
+    sterna_pool_run(cpu->pool, n, grain_of(cpu, n, pairs * 16), table_tokens, &job);
 }
 
 /* One head; a[i * step] and b[i * step] are pair i. Inlined with constant steps: neighbouring pairs
@@ -128,33 +167,67 @@ static void rope_token(float *x, size_t heads, size_t head_dim, const float *tab
     }
 }
 
+typedef struct rope_job {
+    float *x;
+    size_t heads, head_dim, pairs;
+    const float *table;
+    sterna_rope_style style;
+} rope_job;
+
+static void rope_tokens(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const rope_job *job = context;
+    for (size_t t = begin; t < end; t++)
+        rope_token(job->x + t * job->heads * job->head_dim, job->heads, job->head_dim,
+                   job->table + t * job->pairs * 2, job->pairs, job->style);
+}
+
 static void cpu_rope(sterna_device *device, float *x, size_t n, size_t heads, size_t head_dim,
                      const float *table, size_t pairs, sterna_rope_style style)
 {
     const sterna_cpu *cpu = sterna_cpu_of(device);
-#pragma omp parallel for num_threads(cpu->threads)                                                 \
-    schedule(dynamic, 4) if (n * heads * head_dim > PARALLEL_FLOATS)
-    for (size_t t = 0; t < n; t++)
-        rope_token(x + t * heads * head_dim, heads, head_dim, table + t * pairs * 2, pairs, style);
+    rope_job job = {x, heads, head_dim, pairs, table, style};
+    sterna_pool_run(cpu->pool, n, grain_of(cpu, n, heads * head_dim), rope_tokens, &job);
 }
 
-/* The part of `count` that this thread of a parallel region takes, in whole cache lines. */
-static size_t my_share(size_t count, size_t *begin)
+/* Operations on single floats are dealt out in cache lines of them. */
+enum { LINE = 16 };
+
+typedef struct floats_job {
+    const sterna_cpu *cpu;
+    sterna_gate kind;
+    const float *a, *b;
+    float *out, cap;
+    size_t count;
+} floats_job;
+
+/* The floats of lines begin .. end-1. */
+static size_t floats_of(const floats_job *job, size_t begin, size_t end)
 {
-    size_t threads = (size_t)omp_get_num_threads(), me = (size_t)omp_get_thread_num();
-    size_t lines = (count + 15) / 16, share = (lines + threads - 1) / threads * 16;
-    *begin = me * share < count ? me * share : count;
-    return count - *begin < share ? count - *begin : share;
+    size_t last = end * LINE < job->count ? end * LINE : job->count;
+    return last - begin * LINE;
+}
+
+static void run_floats(const floats_job *job, sterna_pool_task *task)
+{
+    size_t lines = (job->count + LINE - 1) / LINE;
+    floats_job copy = *job;
+    sterna_pool_run(job->cpu->pool, lines, grain_of(job->cpu, lines, LINE), task, &copy);
+}
+
+static void add_lines(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const floats_job *job = context;
+    size_t at = begin * LINE, n = floats_of(job, begin, end);
+    for (size_t i = at; i < at + n; i++) job->out[i] += job->a[i];
 }
 
 static void cpu_add(sterna_device *device, float *y, const float *x, size_t count)
 {
-    const sterna_cpu *cpu = sterna_cpu_of(device);
-#pragma omp parallel num_threads(cpu->threads) if (count > PARALLEL_FLOATS)
-    {
-        size_t begin, n = my_share(count, &begin);
-        for (size_t i = begin; i < begin + n; i++) y[i] += x[i];
-    }
+    floats_job job = {.cpu = sterna_cpu_of(device), .a = x, .out = y, .count = count};
+    run_floats(&job, add_lines);
 }
 
 static void gate_part(const sterna_cpu *cpu, sterna_gate kind, const float *gate, const float *up,
@@ -176,25 +249,34 @@ static void gate_part(const sterna_cpu *cpu, sterna_gate kind, const float *gate
     }
 }
 
+static void gate_lines(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const floats_job *job = context;
+    size_t at = begin * LINE;
+    gate_part(job->cpu, job->kind, job->a + at, job->b + at, job->out + at,
+              floats_of(job, begin, end));
+}
+
 static void cpu_gate(sterna_device *device, sterna_gate kind, const float *gate, const float *up,
                      float *out, size_t count)
 {
-    const sterna_cpu *cpu = sterna_cpu_of(device);
-#pragma omp parallel num_threads(cpu->threads) if (count > PARALLEL_FLOATS)
-    {
-        size_t begin, n = my_share(count, &begin);
-        gate_part(cpu, kind, gate + begin, up + begin, out + begin, n);
-    }
+    floats_job job = {
+        .cpu = sterna_cpu_of(device), .kind = kind, .a = gate, .b = up, .out = out, .count = count};
+    run_floats(&job, gate_lines);
+}
+
+static void cap_lines(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const floats_job *job = context;
+    job->cpu->kernels.soft_cap(job->out + begin * LINE, floats_of(job, begin, end), job->cap);
 }
 
 static void cpu_soft_cap(sterna_device *device, float *x, size_t count, float cap)
 {
-    const sterna_cpu *cpu = sterna_cpu_of(device);
-#pragma omp parallel num_threads(cpu->threads) if (count > PARALLEL_FLOATS)
-    {
-        size_t begin, n = my_share(count, &begin);
-        cpu->kernels.soft_cap(x + begin, n, cap);
-    }
+    floats_job job = {.cpu = sterna_cpu_of(device), .out = x, .count = count, .cap = cap};
+    run_floats(&job, cap_lines);
 }
 
 sterna_status sterna_device_cpu_open(const sterna_cpu_options *options, sterna_device **out,
@@ -204,6 +286,12 @@ sterna_status sterna_device_cpu_open(const sterna_cpu_options *options, sterna_d
     if (!cpu) return sterna_fail_memory(err, "the CPU device");
     cpu->threads = options && options->threads > 0 ? options->threads : sterna_cpu_count();
     cpu->plan = options && options->plan;
+    cpu->pool = sterna_pool_new(cpu->plan ? 1 : cpu->threads);
+    if (!cpu->pool) {
+        sterna_free(cpu);
+        return sterna_fail(err, STERNA_ERROR_MEMORY, "%d threads could not be started",
+                           options && options->threads > 0 ? options->threads : sterna_cpu_count());
+    }
     sterna_kernels_select(options ? options->features : sterna_cpu_features(), &cpu->kernels);
     cpu->device = (sterna_device){
         .name = "cpu",

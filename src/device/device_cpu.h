@@ -47,10 +47,22 @@ typedef struct sterna_cpu_scratch {
     size_t attention_floats;
 } sterna_cpu_scratch;
 
+/* device_cpu_pool.c: pieces [begin, end) of a job, on the thread with this number. */
+typedef void sterna_pool_task(void *context, size_t begin, size_t end, int thread);
+typedef struct sterna_pool sterna_pool;
+
+sterna_pool *sterna_pool_new(int threads); /* NULL when out of memory or threads */
+void sterna_pool_free(sterna_pool *pool);
+/* Calls the task for pieces of `grain` of 0 .. count-1 on all threads, the caller's being number 0;
+ * returns when all are done. A job of one piece stays with the caller. */
+void sterna_pool_run(sterna_pool *pool, size_t count, size_t grain, sterna_pool_task *task,
+                     void *context);
+
 typedef struct sterna_cpu {
     sterna_device device;
     sterna_kernels kernels;
     int threads;
+    sterna_pool *pool;
     bool plan;     /* weights are described, not packed */
     size_t widest; /* padded columns of the widest weight loaded */
     sterna_cpu_scratch scratch;

@@ -6,7 +6,6 @@
  * so it is for a prompt in one call or token by token.
  */
 #include <math.h>
-#include <omp.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -70,31 +69,46 @@ void sterna_cpu_kv_free(sterna_device *device, sterna_kv *kv)
     sterna_free(kv);
 }
 
-void sterna_cpu_kv_store(sterna_device *device, const sterna_batch_place *places, size_t n,
-                         uint32_t layer, const float *k, const float *v)
+typedef struct store_job {
+    const sterna_cpu *cpu;
+    const sterna_batch_place *places;
+    uint32_t layer;
+    const float *k, *v;
+} store_job;
+
+static void store_tokens(void *context, size_t begin, size_t end, int thread)
 {
-    const sterna_cpu *cpu = sterna_cpu_of(device);
-    size_t heads = places[0].kv->kv_heads, dim = places[0].kv->head_dim;
-#pragma omp parallel for num_threads(cpu->threads) if (n * heads * dim > 16384)
-    for (size_t t = 0; t < n; t++) {
-        const sterna_kv *kv = places[t].kv;
-        size_t bytes = row_bytes(kv->type, dim);
+    (void)thread;
+    const store_job *job = context;
+    for (size_t t = begin; t < end; t++) {
+        const sterna_kv *kv = job->places[t].kv;
+        size_t heads = kv->kv_heads, dim = kv->head_dim, bytes = row_bytes(kv->type, dim);
         for (size_t h = 0; h < heads; h++) {
-            size_t at = (h * kv->capacity + places[t].position) * bytes;
-            const float *key = k + (t * heads + h) * dim, *value = v + (t * heads + h) * dim;
-            uint8_t *to_key = (uint8_t *)kv->k[layer] + at,
-                    *to_value = (uint8_t *)kv->v[layer] + at;
+            size_t at = (h * kv->capacity + job->places[t].position) * bytes;
+            const float *key = job->k + (t * heads + h) * dim;
+            const float *value = job->v + (t * heads + h) * dim;
+            uint8_t *to_key = (uint8_t *)kv->k[job->layer] + at;
+            uint8_t *to_value = (uint8_t *)kv->v[job->layer] + at;
             if (kv->type == STERNA_KV_F32) {
                 memcpy(to_key, key, bytes);
                 memcpy(to_value, value, bytes);
                 continue;
             }
-            sterna_kv_encode_fn *encode =
-                kv->type == STERNA_KV_F16 ? cpu->kernels.kv_encode_f16 : cpu->kernels.kv_encode_q8;
+            sterna_kv_encode_fn *encode = kv->type == STERNA_KV_F16
+                                              ? job->cpu->kernels.kv_encode_f16
+                                              : job->cpu->kernels.kv_encode_q8;
             encode(key, dim, to_key);
             encode(value, dim, to_value);
         }
     }
+}
+
+void sterna_cpu_kv_store(sterna_device *device, const sterna_batch_place *places, size_t n,
+                         uint32_t layer, const float *k, const float *v)
+{
+    const sterna_cpu *cpu = sterna_cpu_of(device);
+    store_job job = {cpu, places, layer, k, v};
+    sterna_pool_run(cpu->pool, n, 16, store_tokens, &job);
 }
 
 /* An online softmax of some rows. */
@@ -231,42 +245,67 @@ static void whole_tile(const sterna_cpu *cpu, queries *tile, state *part, state 
     finish(tile, total);
 }
 
-/* Few queries: every chunk of every (token, kv head) is a task; then each pair merges its chunks.
- */
-static void split(const sterna_cpu *cpu, const sterna_attention *args, size_t chunks, size_t local)
+/* One call of attention. */
+typedef struct attend_job {
+    const sterna_cpu *cpu;
+    const sterna_attention *args;
+    size_t local;  /* floats of scratch per thread */
+    size_t chunks; /* few queries: chunks of a (token, kv head), and their states */
+    float *parts;
+    size_t most; /* many queries: tokens of a tile */
+} attend_job;
+
+/* Scratch of a thread for tiles of `rows` rows. */
+static queries prepare_tile(const attend_job *job, int thread, size_t rows, state *part,
+                            state *total)
 {
-    const sterna_cpu_scratch *scratch = &cpu->scratch;
-    size_t shared = shared_heads(args), dim = args->head_dim, pairs = args->n * args->kv_heads;
-    size_t part_floats = shared * (dim + 2);
-    float *parts = scratch->attention + (size_t)cpu->threads * local;
-#pragma omp parallel num_threads(cpu->threads)
-    {
-        float *memory = scratch->attention + (size_t)omp_get_thread_num() * local;
-        queries tile = {.args = args, .tokens = 1};
-        state part, total;
-        carve(memory, shared, dim, &tile, &part, &total);
-#pragma omp for schedule(dynamic, 1)
-        for (size_t task = 0; task < pairs * chunks; task++) {
-            size_t pair = task / chunks, c = task % chunks;
-            tile.t = pair / args->kv_heads;
-            tile.group = pair % args->kv_heads;
-            gather(&tile);
-            if (c * CHUNK >= tile.last[0] || (c + 1) * CHUNK <= tile.first[0]) continue;
-            state out = state_at(parts + task * part_floats, shared);
-            attend_chunk(cpu, &tile, c, &out);
+    queries tile = {.args = job->args, .tokens = 1};
+    carve(job->cpu->scratch.attention + (size_t)thread * job->local, rows, job->args->head_dim,
+          &tile, part, total);
+    return tile;
+}
+
+static void choose_pair(queries *tile, size_t pair)
+{
+    tile->t = pair / tile->args->kv_heads;
+    tile->group = pair % tile->args->kv_heads;
+    gather(tile);
+}
+
+static state part_at(const attend_job *job, size_t index)
+{
+    size_t shared = shared_heads(job->args);
+    return state_at(job->parts + index * shared * (job->args->head_dim + 2), shared);
+}
+
+static void split_chunks(void *context, size_t begin, size_t end, int thread)
+{
+    const attend_job *job = context;
+    state part, total;
+    queries tile = prepare_tile(job, thread, shared_heads(job->args), &part, &total);
+    for (size_t i = begin; i < end; i++) {
+        size_t c = i % job->chunks;
+        choose_pair(&tile, i / job->chunks);
+        if (c * CHUNK >= tile.last[0] || (c + 1) * CHUNK <= tile.first[0]) continue;
+        state out = part_at(job, i);
+        attend_chunk(job->cpu, &tile, c, &out);
+    }
+}
+
+static void split_merges(void *context, size_t begin, size_t end, int thread)
+{
+    const attend_job *job = context;
+    size_t shared = shared_heads(job->args);
+    state part, total;
+    queries tile = prepare_tile(job, thread, shared, &part, &total);
+    for (size_t pair = begin; pair < end; pair++) {
+        choose_pair(&tile, pair);
+        memset(total.sum, 0, shared * sizeof(float));
+        for (size_t c = tile.first[0] / CHUNK; c * CHUNK < tile.last[0]; c++) {
+            state from = part_at(job, pair * job->chunks + c);
+            merge(shared, job->args->head_dim, &from, &total);
         }
-#pragma omp for schedule(static)
-        for (size_t pair = 0; pair < pairs; pair++) {
-            tile.t = pair / args->kv_heads;
-            tile.group = pair % args->kv_heads;
-            gather(&tile);
-            memset(total.sum, 0, shared * sizeof(float));
-            for (size_t c = tile.first[0] / CHUNK; c * CHUNK < tile.last[0]; c++) {
-                state from = state_at(parts + (pair * chunks + c) * part_floats, shared);
-                merge(shared, dim, &from, &total);
-            }
-            finish(&tile, &total);
-        }
+        finish(&tile, &total);
     }
 }
 
@@ -279,6 +318,23 @@ static size_t same_cache(const sterna_attention *args, size_t t, size_t most)
     return count;
 }
 
+static void whole_tiles(void *context, size_t begin, size_t end, int thread)
+{
+    const attend_job *job = context;
+    const sterna_attention *args = job->args;
+    state part, total;
+    queries tile = prepare_tile(job, thread, job->most * shared_heads(args), &part, &total);
+    for (size_t i = begin; i < end; i++) {
+        size_t from = i / args->kv_heads * job->most;
+        size_t to = from + job->most < args->n ? from + job->most : args->n;
+        tile.group = i % args->kv_heads;
+        for (tile.t = from; tile.t < to; tile.t += tile.tokens) {
+            tile.tokens = same_cache(args, tile.t, to - tile.t);
+            whole_tile(job->cpu, &tile, &part, &total);
+        }
+    }
+}
+
 void sterna_cpu_attention(sterna_device *device, const sterna_attention *args)
 {
     const sterna_cpu *cpu = sterna_cpu_of(device);
@@ -286,36 +342,25 @@ void sterna_cpu_attention(sterna_device *device, const sterna_attention *args)
     size_t shared = shared_heads(args), dim = args->head_dim, keys = 0;
     for (size_t t = 0; t < args->n; t++)
         if (args->places[t].position + 1 > keys) keys = args->places[t].position + 1;
-    size_t chunks = (keys + CHUNK - 1) / CHUNK;
-    size_t local = local_floats(shared, dim);
-    if (args->n <= SPLIT_TOKENS && chunks > 1 &&
-        (size_t)cpu->threads * local + args->n * args->heads * chunks * (dim + 2) <=
+    attend_job job = {.cpu = cpu, .args = args, .local = local_floats(shared, dim)};
+    job.chunks = (keys + CHUNK - 1) / CHUNK;
+    job.parts = scratch->attention + (size_t)cpu->threads * job.local;
+    size_t pairs = args->n * args->kv_heads;
+    /* Few queries: every chunk of every (token, kv head) is a piece; then each pair merges its. */
+    if (args->n <= SPLIT_TOKENS && job.chunks > 1 &&
+        (size_t)cpu->threads * job.local + args->n * args->heads * job.chunks * (dim + 2) <=
             scratch->attention_floats) {
-        split(cpu, args, chunks, local);
+        sterna_pool_run(cpu->pool, pairs * job.chunks, 1, split_chunks, &job);
+        sterna_pool_run(cpu->pool, pairs, pairs, split_merges, &job);
         return;
     }
-    size_t most = shared < TILE_ROWS ? TILE_ROWS / shared : 1;
-    size_t even = args->n * args->kv_heads / (size_t)(cpu->threads * 2);
-    if (most > even) most = even ? even : 1; /* a tile for every thread at least */
-    local = local_floats(most * shared, dim);
-    size_t blocks = (args->n + most - 1) / most;
-#pragma omp parallel num_threads(cpu->threads) if (args->n * keys * args->heads * dim > 65536)
-    {
-        float *memory = scratch->attention + (size_t)omp_get_thread_num() * local;
-        queries tile = {.args = args};
-        state part, total;
-        carve(memory, most * shared, dim, &tile, &part, &total);
-#pragma omp for schedule(dynamic, 1)
-        for (size_t task = 0; task < blocks * args->kv_heads; task++) {
-            size_t begin = task / args->kv_heads * most;
-            size_t end = begin + most < args->n ? begin + most : args->n;
-            tile.group = task % args->kv_heads;
-            for (tile.t = begin; tile.t < end; tile.t += tile.tokens) {
-                tile.tokens = same_cache(args, tile.t, end - tile.t);
-                whole_tile(cpu, &tile, &part, &total);
-            }
-        }
-    }
+    size_t even = pairs / (size_t)(cpu->threads * 2);
+    job.most = shared < TILE_ROWS ? TILE_ROWS / shared : 1;
+    if (job.most > even) job.most = even ? even : 1; /* a tile for every thread at least */
+    job.local = local_floats(job.most * shared, dim);
+    size_t tiles = (args->n + job.most - 1) / job.most * args->kv_heads;
+    bool small = args->n * keys * args->heads * dim <= 65536;
+    sterna_pool_run(cpu->pool, tiles, small ? tiles : 1, whole_tiles, &job);
 }
 
 /* How many floats of scratch the above may use. */

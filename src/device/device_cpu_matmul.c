@@ -4,8 +4,6 @@
  * Every output is computed by one thread from one panel, so results depend neither on the number of
  * threads nor on how many tokens or products are in a call.
  */
-#include <omp.h>
-#include <stdatomic.h>
 #include <string.h>
 
 #include "device/device_cpu.h"
@@ -26,6 +24,8 @@ typedef struct run {
     size_t n, cols;
     const float *x; /* the input, transformed where the weights say so */
     size_t x_stride;
+    const float *input; /* as the caller gave it, [n][cols] */
+    bool prepare;       /* its activations are not yet in scratch */
 } run;
 
 static bool same_input(const sterna_weight *a, const sterna_weight *b)
@@ -205,35 +205,31 @@ static void run_range(const run *r, size_t begin, size_t end)
     }
 }
 
-static void run_products(run *r, const float *x, bool prepare)
+static void prepare_tokens(void *context, size_t begin, size_t end, int thread)
 {
-    int threads = r->cpu->threads;
-    bool is_float = r->kind->activation == STERNA_ACT_FLOAT;
-    /* A few chunks a thread even out cores of different speed; each is a multiple of the streams.
+    (void)thread;
+    const run *r = context;
+    for (size_t t = begin; t < end; t++) {
+        if (r->prepare) prepare_token(r, r->input + t * r->cols, t);
+        if (r->kind->activation != STERNA_ACT_FLOAT) expand_token(r, t);
+    }
+}
+
+static void run_pieces(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    run_range(context, begin, end);
+}
+
+static void run_products(run *r)
+{
+    sterna_pool *pool = r->cpu->pool;
+    size_t pieces = (size_t)r->cpu->threads * 8;
+    sterna_pool_run(pool, r->n, r->n / pieces + 1, prepare_tokens, r);
+    /* A few pieces a thread even out cores of different speed; each is a multiple of the streams.
      */
-    size_t chunk = r->panels / (size_t)(threads * 8) / STREAMS * STREAMS;
-    if (chunk < STREAMS) chunk = STREAMS;
-    if (r->n > DECODE) chunk = STREAMS;
-    atomic_size_t next = 0;
-    if (r->n == 1) {
-        if (prepare) prepare_token(r, x, 0);
-        if (!is_float) expand_token(r, 0);
-    }
-#pragma omp parallel num_threads(threads) if (r->panels > STREAMS)
-    {
-        if (r->n > 1) {
-#pragma omp for schedule(static)
-            for (size_t t = 0; t < r->n; t++) {
-                if (prepare) prepare_token(r, x + t * r->cols, t);
-                if (!is_float) expand_token(r, t);
-            }
-        }
-        for (;;) {
-            size_t begin = atomic_fetch_add_explicit(&next, chunk, memory_order_relaxed);
-            if (begin >= r->panels) break;
-            run_range(r, begin, begin + chunk < r->panels ? begin + chunk : r->panels);
-        }
-    }
+    size_t grain = r->n > DECODE ? STREAMS : r->panels / pieces / STREAMS * STREAMS;
+    sterna_pool_run(pool, r->panels, grain > STREAMS ? grain : STREAMS, run_pieces, r);
 }
 
 /* All products for one block of tokens. */
@@ -249,7 +245,9 @@ static void matmul_block(sterna_cpu *cpu, const float *x, size_t n, const sterna
         r.count = j - i;
         r.x = kind->hadamard.block ? cpu->scratch.transformed : x;
         r.x_stride = kind->cols;
-        run_products(&r, x, !prepared || !same_input(prepared, kind));
+        r.input = x;
+        r.prepare = !prepared || !same_input(prepared, kind);
+        run_products(&r);
         prepared = kind;
     }
 }

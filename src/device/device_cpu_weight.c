@@ -600,18 +600,33 @@ static void unpack_row(const sterna_weight *weight, size_t r, float scale, float
     }
 }
 
+typedef struct embed_job {
+    const sterna_cpu *cpu;
+    const sterna_weight *table;
+    const int32_t *ids;
+    float scale, *x;
+} embed_job;
+
+static void embed_tokens(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const embed_job *job = context;
+    const sterna_weight *table = job->table;
+    const sterna_hadamard *inverse = &table->inverse;
+    for (size_t t = begin; t < end; t++) {
+        float *row = job->x + t * table->cols;
+        unpack_row(table, (size_t)job->ids[t], job->scale, row);
+        if (!inverse->block) continue;
+        for (size_t i = 0; i < table->cols; i += inverse->block)
+            job->cpu->kernels.hadamard(row + i, NULL, row + i, inverse->block);
+        for (size_t i = 0; inverse->signs && i < table->cols; i++) row[i] *= inverse->signs[i];
+    }
+}
+
 void sterna_cpu_embed(sterna_device *device, const sterna_weight *table, const int32_t *ids,
                       size_t n, float scale, float *x)
 {
     const sterna_cpu *cpu = sterna_cpu_of(device);
-    const sterna_hadamard *inverse = &table->inverse;
-#pragma omp parallel for num_threads(cpu->threads) if (n > 4)
-    for (size_t t = 0; t < n; t++) {
-        float *row = x + t * table->cols;
-        unpack_row(table, (size_t)ids[t], scale, row);
-        if (!inverse->block) continue;
-        for (size_t i = 0; i < table->cols; i += inverse->block)
-            cpu->kernels.hadamard(row + i, NULL, row + i, inverse->block);
-        for (size_t i = 0; inverse->signs && i < table->cols; i++) row[i] *= inverse->signs[i];
-    }
+    embed_job job = {cpu, table, ids, scale, x};
+    sterna_pool_run(cpu->pool, n, 4, embed_tokens, &job);
 }

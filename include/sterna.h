@@ -301,8 +301,11 @@ STERNA_API sterna_status sterna_convert(const char *in, const char *out,
                                         const sterna_convert_options *options, char **report,
                                         sterna_error *err);
 
+/* How a model becomes ternary. `sterna` looks at calibration text: two streams, the full model's
+ * and the ternary one's, go through the layers, and every matrix is fitted to the inputs that it
+ * will really get (docs/QUANTIZATION.md). The others look at the weights alone. */
 typedef struct sterna_quantize_options {
-    const char *method; /* "itf" (NULL), "absmean" */
+    const char *method; /* "sterna" (NULL), "itf", "absmean" */
     const char
         *type; /* layout: "TQ2_0", "TQ1_0", "Q2_0", "PQ2_0", "PTQ1_0"; NULL = the method's choice */
     const char *scales; /* "group" (NULL: as the layout has), "row", "tensor" */
@@ -310,6 +313,14 @@ typedef struct sterna_quantize_options {
     int threads;
     sterna_progress progress;
     void *progress_context;
+    /* method sterna only */
+    const char *calibration; /* text, or JSON lines with a "text" each (.jsonl); NULL = built in */
+    uint32_t tokens;         /* of calibration, in windows of 512; 0 = 16384 */
+    uint32_t group;          /* columns that share a scale: a multiple of the layout's; 0 = that */
+    bool portable;           /* no transform of the inputs, so that any engine can run the file */
+    float drift, residual;   /* how much of earlier errors a matrix takes back: of its input, of the
+                                residual stream; 0 = 0.5, negative = nothing */
+    float damping;           /* of the inputs' second moments; 0 = 0.01 */
 } sterna_quantize_options;
 
 /* Makes a ternary model. *receipt (may be NULL) is a JSON object: settings, per tensor type, bits

@@ -337,6 +337,7 @@ static sterna_status load_ends(loader *l)
     wanted table = {
         STERNA_SLOT_EMBEDDING, config->vocabulary, config->width, STERNA_SLOTS, 0, 0, false};
     sterna_status status = load_matrix(l, 0, &table, &decoder->embedding);
+    if (l->options->without_layers) return status;
     if (!status)
         status = load_norm(l, 0, STERNA_SLOT_FINAL_NORM, config->width, &decoder->final_norm);
     if (status) return status;

@@ -1,6 +1,7 @@
-/* prism.hadamard.* metadata of GGUF files, version 1: which matrices were stored transformed, so
- * that their inputs (or, for an embedding table, its rows) must be transformed too. A file whose
- * rules are not understood is refused: ignoring them gives fluent garbage. */
+/* prism.hadamard.* and sterna.hadamard.* metadata of GGUF files, version 1 of both: which matrices
+ * were stored transformed, so that their inputs (or, for an embedding table, its rows) must be
+ * transformed too. The first has one block size for all, the second one for each input width. A
+ * file whose rules are not understood is refused: ignoring them gives fluent garbage. */
 #ifndef STERNA_MODEL_HADAMARD_H
 #define STERNA_MODEL_HADAMARD_H
 
@@ -10,10 +11,10 @@
 enum { STERNA_HADAMARD_WIDTHS = 16 };
 
 typedef struct sterna_hadamard_rules {
-    uint32_t block; /* 0: the file has no such metadata */
+    uint32_t block; /* of every width that has none of its own; 0: there is none */
     size_t n_widths;
     struct {
-        uint32_t width;
+        uint32_t width, block;        /* block 0: the common one */
         float *signs;                 /* [width] */
     } widths[STERNA_HADAMARD_WIDTHS]; /* none: all signs are +1 */
     char **names, **inverse_names;    /* of tensors, NULL-terminated */

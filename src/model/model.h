@@ -22,8 +22,8 @@ typedef struct sterna_decoder_options {
      * instead of ending the load. Such a decoder tells its weights and cannot run. */
     void (*on_missing)(void *context, const char *name);
     void *missing_context;
-    /* Only embedding, last norm and head are loaded: layers come and go by
-     * sterna_decoder_load_layer, and the file must stay open. */
+    /* Only the embedding is loaded: layers come and go by sterna_decoder_load_layer, and there are
+     * no logits. */
     bool without_layers;
 } sterna_decoder_options;
 

@@ -140,7 +140,7 @@ typedef struct job {
     const sterna_compensation *settings;
     int8_t *trits;
     float *scales;
-    sterna_compensated *sums; /* [tiles] */
+    sterna_compensated *results; /* [rows] or NULL */
 } job;
 
 static void run_tile(const job *j, sterna_tile *tile, size_t index)
@@ -159,8 +159,7 @@ static void run_tile(const job *j, sterna_tile *tile, size_t index)
         sterna_tile_descend(tile, j->settings->sweeps);
         sterna_tile_refit(tile);
     }
-    j->sums[index] = (sterna_compensated){0, 0, 0};
-    sterna_tile_measure(tile, &j->sums[index]);
+    if (j->results) sterna_tile_measure(tile, j->results + first);
 }
 
 static sterna_status run_tiles(const job *j, size_t tiles, sterna_error *err)
@@ -207,7 +206,7 @@ static sterna_status check_scales(const float *scales, size_t count, sterna_erro
 
 sterna_status sterna_compensate(const float *w, size_t rows, size_t cols, float *h,
                                 const sterna_compensation *settings, int8_t *trits, float *scales,
-                                sterna_compensated *result, sterna_error *err)
+                                sterna_compensated *results, sterna_error *err)
 {
     if (!all_finite(w, rows, cols))
         return sterna_fail(err, STERNA_ERROR_FORMAT,
@@ -220,9 +219,8 @@ sterna_status sterna_compensate(const float *w, size_t rows, size_t cols, float 
     if (!sterna_mul_size(cols, cols, &square)) return sterna_fail_memory(err, "a matrix");
     float *upper = sterna_alloc(square, sizeof *upper);
     uint32_t *order = sterna_alloc(cols, sizeof *order);
-    sterna_compensated *sums = sterna_calloc(tiles, sizeof *sums);
     sterna_status status = STERNA_OK;
-    if (!upper || !order || !sums) status = sterna_fail_memory(err, "a matrix");
+    if (!upper || !order) status = sterna_fail_memory(err, "a matrix");
     if (!status) status = factor_damped(h, cols, settings->damping, order, upper, err);
     job j = {.w = w,
              .h = h,
@@ -234,15 +232,9 @@ sterna_status sterna_compensate(const float *w, size_t rows, size_t cols, float 
              .settings = settings,
              .trits = trits,
              .scales = scales,
-             .sums = sums};
+             .results = results};
     if (!status) status = run_tiles(&j, tiles, err);
     if (!status) status = check_scales(scales, rows * j.groups, err);
-    for (size_t i = 0; !status && result && i < tiles; i++) {
-        result->error += sums[i].error;
-        result->energy += sums[i].energy;
-        result->zeros += sums[i].zeros;
-    }
-    sterna_free(sums);
     sterna_free(order);
     sterna_free(upper);
     return status;

@@ -32,10 +32,10 @@ typedef struct sterna_compensation {
 /* Damping 0.01, 3 rounds of 3 sweeps. */
 sterna_compensation sterna_compensation_usual(size_t group, int threads);
 
-/* Errors of all rows, in the norm of the damped H. */
+/* What became of a row, in the norm of the damped H. */
 typedef struct sterna_compensated {
-    double error;   /* sum of (w - q) H (w - q)^T */
-    double energy;  /* sum of w H w^T */
+    double error;   /* (w - q) H (w - q)^T */
+    double energy;  /* w H w^T */
     uint64_t zeros; /* trits that are 0 */
 } sterna_compensated;
 
@@ -50,10 +50,11 @@ sterna_status sterna_compensate_target(float *w, size_t rows, size_t cols, const
 
 /* trits[rows][cols] and scales[rows][groups] for w; scales are float16 values >= 0. `h` comes back
  * damped. Fails when w or h holds NaN or infinity, when H is not positive definite even with more
- * damping, or when a scale exceeds float16. Needs memory for two more H. `result` may be NULL. */
+ * damping, or when a scale exceeds float16. Needs memory for two more H. `results` [rows] may be
+ * NULL. */
 sterna_status sterna_compensate(const float *w, size_t rows, size_t cols, float *h,
                                 const sterna_compensation *settings, int8_t *trits, float *scales,
-                                sterna_compensated *result, sterna_error *err);
+                                sterna_compensated *results, sterna_error *err);
 
 /* ---- the steps, for one tile of rows ---- */
 
@@ -83,7 +84,7 @@ void sterna_tile_refit(sterna_tile *tile);
 /* Up to `sweeps` passes over the trits, each changing those whose change lowers the error. Returns
  * how many changed in the last pass. */
 uint64_t sterna_tile_descend(sterna_tile *tile, int sweeps);
-void sterna_tile_measure(sterna_tile *tile, sterna_compensated *sum);
+void sterna_tile_measure(sterna_tile *tile, sterna_compensated *results); /* [rows] */
 
 /* The order of falling diagonal, and the factor for it. */
 sterna_status sterna_column_order(const float *h, size_t cols, uint32_t *order, sterna_error *err);

@@ -66,6 +66,7 @@ sterna_status sterna_export_open(const sterna_model_file *file, sterna_container
 
 void sterna_export_close(sterna_export *plan)
 {
+    for (size_t i = 0; i < plan->count; i++) sterna_free(plan->items[i].packed);
     sterna_free(plan->items);
     sterna_free(plan->names);
     sterna_free(plan->tensors);

@@ -262,13 +262,15 @@ uint64_t sterna_tile_descend(sterna_tile *tile, int sweeps)
     return last;
 }
 
-void sterna_tile_measure(sterna_tile *tile, sterna_compensated *sum)
+void sterna_tile_measure(sterna_tile *tile, sterna_compensated *results)
 {
     make_gradient(tile); /* and other = q */
-    for (size_t r = 0; r < tile->rows; r++)
+    for (size_t r = 0; r < tile->rows; r++) {
+        results[r] = (sterna_compensated){0, 0, 0};
         for (size_t i = r * tile->cols; i < (r + 1) * tile->cols; i++) {
-            sum->error += (double)tile->work[i] * (double)(tile->w[i] - tile->other[i]);
-            sum->energy += (double)tile->wh[i] * (double)tile->w[i];
-            sum->zeros += tile->trits[i] == 0;
+            results[r].error += (double)tile->work[i] * (double)(tile->w[i] - tile->other[i]);
+            results[r].energy += (double)tile->wh[i] * (double)tile->w[i];
+            results[r].zeros += tile->trits[i] == 0;
         }
+    }
 }

@@ -291,24 +291,42 @@ static sterna_status run_loop(loop *l, double *done, double total, sterna_error 
     return status;
 }
 
+/* All rows of an item, in the type of the output and the order of the source. */
+static sterna_status write_packed(const sterna_stream *stream, const sterna_item *item,
+                                  const uint8_t *packed, sterna_error *err)
+{
+    uint64_t rows = sterna_tensor_rows(item->tensor), bytes = sterna_item_bytes(item);
+    size_t row_bytes = rows ? (size_t)(bytes / rows) : 0;
+    if (item->pair_heads == 0)
+        return sterna_model_writer_data(stream->writer, packed, (size_t)bytes, err);
+    sterna_status status = STERNA_OK;
+    for (uint64_t row = 0; row < rows && !status; row++)
+        status = sterna_model_writer_data(
+            stream->writer, packed + source_row(item, row) * row_bytes, row_bytes, err);
+    return status;
+}
+
 /* Exact conversion has the whole tensor in memory; it is small, being ternary. */
 static sterna_status convert_tensor(const sterna_stream *stream, const sterna_item *item,
                                     sterna_error *err)
 {
-    uint64_t rows = sterna_tensor_rows(item->tensor), bytes = sterna_item_bytes(item);
-    size_t row_bytes = rows ? (size_t)(bytes / rows) : 0;
-    uint8_t *out = sterna_alloc((size_t)bytes, 1);
+    uint8_t *out = sterna_alloc((size_t)sterna_item_bytes(item), 1);
     if (!out) return sterna_fail_memory(err, "a converted tensor");
     sterna_status status =
         sterna_tensor_convert(item->tensor, item->type, stream->round_scales, out, err);
-    if (!status && item->pair_heads == 0)
-        status = sterna_model_writer_data(stream->writer, out, (size_t)bytes, err);
-    else
-        for (uint64_t row = 0; row < rows && !status; row++)
-            status = sterna_model_writer_data(
-                stream->writer, out + source_row(item, row) * row_bytes, row_bytes, err);
+    if (!status) status = write_packed(stream, item, out, err);
     sterna_free(out);
     return status;
+}
+
+/* The items that no loop over rows has to make. */
+static sterna_status write_whole(const sterna_stream *stream, const sterna_item *item,
+                                 sterna_error *err)
+{
+    if (item->verb == STERNA_VERB_CONVERT) return convert_tensor(stream, item, err);
+    if (item->verb == STERNA_VERB_READY) return write_packed(stream, item, item->packed, err);
+    return sterna_model_writer_data(stream->writer, item->tensor->data, (size_t)item->tensor->bytes,
+                                    err);
 }
 
 static sterna_status write_item(const sterna_stream *stream, sterna_item *item, double *done,
@@ -316,12 +334,9 @@ static sterna_status write_item(const sterna_stream *stream, sterna_item *item, 
 {
     const sterna_tensor *tensor = item->tensor;
     sterna_status status;
-    if (item->verb == STERNA_VERB_CONVERT ||
+    if (item->verb == STERNA_VERB_CONVERT || item->verb == STERNA_VERB_READY ||
         (item->verb == STERNA_VERB_COPY && item->pair_heads == 0)) {
-        status =
-            item->verb == STERNA_VERB_COPY
-                ? sterna_model_writer_data(stream->writer, tensor->data, (size_t)tensor->bytes, err)
-                : convert_tensor(stream, item, err);
+        status = write_whole(stream, item, err);
         *done += (double)tensor->bytes;
         return status ? status : report(stream, *done, total, err);
     }

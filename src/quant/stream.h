@@ -14,7 +14,8 @@ typedef enum sterna_verb {
     STERNA_VERB_COPY,    /* the stored bytes */
     STERNA_VERB_ENCODE,  /* rows to float, then to a float type or Q8_0 */
     STERNA_VERB_CONVERT, /* ternary to ternary, exactly */
-    STERNA_VERB_FIT /* rows to float, then to trits and scales (or to floats that say the same) */
+    STERNA_VERB_FIT,  /* rows to float, then to trits and scales (or to floats that say the same) */
+    STERNA_VERB_READY /* rows that were made elsewhere: `packed` */
 } sterna_verb;
 
 typedef enum sterna_scales {
@@ -32,7 +33,9 @@ typedef struct sterna_item {
                             they are */
     float shift;         /* ENCODE: added to every weight */
     const char *note;    /* for the receipt; NULL = nothing to say */
-    /* set by sterna_stream_write */
+    uint8_t *packed;     /* READY: the rows in the type of the output and the order of the source;
+                            sterna_export_close releases it */
+    /* set by sterna_stream_write, or by who made it READY */
     bool measured; /* the rest is known */
     sterna_fit_result result;
 } sterna_item;

@@ -1,0 +1,43 @@
+/* Calibration text as windows of tokens: what the quantizer looks at while it fits.
+ *
+ * Five eighths of the windows come from text: a file of the caller, or a small built-in set (verse,
+ * prose, articles, dialogue, code, lists; calibration_text.c). The rest the model itself writes,
+ * sampled at temperature 1, which shows it what it knows best. Where the text is short, the model
+ * writes more.
+ */
+#ifndef STERNA_QUANT_CALIBRATE_H
+#define STERNA_QUANT_CALIBRATE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/error.h"
+
+enum { STERNA_CALIBRATION_WINDOW = 512 }; /* tokens; less where the model's context is shorter */
+
+typedef struct sterna_calibration {
+    int32_t *ids; /* [windows][length] */
+    size_t windows, length;
+    size_t generated; /* windows that the model wrote: the last ones */
+} sterna_calibration;
+
+typedef struct sterna_calibration_options {
+    const char *path; /* text, or JSON lines with a "text" each (.jsonl); NULL = the built-in set */
+    size_t tokens;    /* wanted, rounded up to windows */
+    int threads;
+    sterna_progress progress;
+    void *progress_context;
+} sterna_calibration_options;
+
+/* Loads the model at `model` for its tokenizer and to write, and lets it go again. Fails when it
+ * holds no tokenizer or the file holds no text. */
+sterna_status sterna_calibration_make(const char *model, const sterna_calibration_options *options,
+                                      sterna_calibration *out, sterna_error *err);
+void sterna_calibration_free(sterna_calibration *calibration);
+
+/* calibration_text.c */
+extern const sterna_text sterna_calibration_texts[];
+extern const size_t sterna_calibration_text_count;
+
+#endif

@@ -1,0 +1,511 @@
+#include "quant/propagate.h"
+
+#include <cblas.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/memory.h"
+#include "model/model.h"
+#include "quant/compensate.h"
+#include "quant/rotate.h"
+
+/* One model's hidden states. */
+typedef struct stream {
+    sterna_decoder *decoder;
+    sterna_workspace *workspace;
+    sterna_kv *kv;
+    sterna_batch_place *places; /* [length] */
+    float *x;                   /* [windows][length][width]: the residual stream */
+} stream;
+
+typedef struct propagation {
+    const sterna_model_file *file;
+    const sterna_calibration *calibration;
+    const sterna_propagation *settings;
+    sterna_item *items;
+    size_t n_items;
+    sterna_hadamard_rules *rules;
+    sterna_error *err;
+    sterna_device *device;
+    stream full, made;
+    uint32_t *lengths; /* [length] */
+    size_t widest;     /* columns of any matmul input in a layer */
+    float *held;       /* [windows][length][widest]: matmul inputs of the made model that wait */
+    float *input;      /* [length][widest]: of the made model */
+    float *drift;      /* [length][widest]: the full model's input less the made one's */
+    float *residual;   /* [length][width]: the same of the residual stream */
+    float *h, *d, *c;  /* [cols][cols], [cols][cols], [width][cols]: means over all tokens */
+} propagation;
+
+/* The matrices that share an input. */
+typedef struct bundle {
+    sterna_stage stage; /* that leaves the input */
+    sterna_matrix first, last;
+    bool to_residual; /* the product is added to the residual stream */
+} bundle;
+
+static const bundle bundles[] = {
+    {STERNA_STAGE_ATTENTION_IN, STERNA_MATRIX_Q, STERNA_MATRIX_V, false},
+    {STERNA_STAGE_ATTENTION_MIX, STERNA_MATRIX_OUT, STERNA_MATRIX_OUT, true},
+    {STERNA_STAGE_FFN_IN, STERNA_MATRIX_GATE, STERNA_MATRIX_UP, false},
+    {STERNA_STAGE_FFN_MIX, STERNA_MATRIX_DOWN, STERNA_MATRIX_DOWN, true},
+};
+enum { BUNDLES = sizeof bundles / sizeof *bundles };
+
+static const sterna_config *config_of(const propagation *p)
+{
+    return sterna_decoder_config(p->full.decoder);
+}
+
+static bool uses_drift(const propagation *p)
+{
+    return p->settings->drift != 0 || p->settings->residual != 0;
+}
+
+/* ---- moving hidden states ---- */
+
+static void to_stream(const propagation *p, const stream *s, size_t window)
+{
+    size_t floats = p->calibration->length * config_of(p)->width;
+    p->device->upload(p->device, sterna_workspace_stream(s->workspace), s->x + window * floats,
+                      floats * sizeof(float));
+}
+
+static void from_stream(const propagation *p, const stream *s, size_t window)
+{
+    size_t floats = p->calibration->length * config_of(p)->width;
+    p->device->download(p->device, s->x + window * floats, sterna_workspace_stream(s->workspace),
+                        floats * sizeof(float));
+}
+
+static void run_stage(const propagation *p, const stream *s, uint32_t layer, sterna_stage stage)
+{
+    const sterna_forward call = {
+        .places = s->places, .lengths = p->lengths, .n = p->calibration->length};
+    sterna_decoder_stage(s->workspace, &call, layer, stage);
+}
+
+/* The matmul input that a stage has left, from the device. */
+static void get_input(const propagation *p, const stream *s, sterna_stage stage, size_t cols,
+                      float *out)
+{
+    p->device->download(p->device, out, sterna_workspace_input(s->workspace, stage),
+                        p->calibration->length * cols * sizeof(float));
+}
+
+static void embed(const propagation *p, const stream *s)
+{
+    for (size_t w = 0; w < p->calibration->windows; w++) {
+        const sterna_forward call = {.ids = p->calibration->ids + w * p->calibration->length,
+                                     .places = s->places,
+                                     .lengths = p->lengths,
+                                     .n = p->calibration->length};
+        sterna_decoder_begin(s->workspace, &call);
+        from_stream(p, s, w);
+    }
+}
+
+/* ---- gathering ---- */
+
+/* Adds one window's inputs (and, for matrices that end in the residual stream, its drift there) to
+ * the means. */
+static void add_moments(const propagation *p, const bundle *b, size_t cols, size_t window)
+{
+    size_t n = p->calibration->length, width = config_of(p)->width;
+    float share = (float)(1.0 / (double)(n * p->calibration->windows));
+    blasint tokens = (blasint)n, k = (blasint)cols;
+    cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, k, tokens, share, p->input, k, 1, p->h, k);
+    if (!uses_drift(p)) return;
+    for (size_t i = 0; i < n * cols; i++) p->drift[i] -= p->input[i];
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, k, k, tokens, share, p->drift, k, p->input,
+                k, 1, p->d, k);
+    if (!b->to_residual) return;
+    const float *full = p->full.x + window * n * width, *made = p->made.x + window * n * width;
+    for (size_t i = 0; i < n * width; i++) p->residual[i] = full[i] - made[i];
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (blasint)width, k, tokens, share,
+                p->residual, (blasint)width, p->input, k, 1, p->c, k);
+}
+
+/* Brings both streams to the input of a bundle for one window, and what was decided before it into
+ * the made one. */
+static void reach(const propagation *p, uint32_t layer, const bundle *b, size_t cols, size_t window)
+{
+    sterna_stage stage = b->stage;
+    size_t n = p->calibration->length;
+    to_stream(p, &p->made, window);
+    if (b->to_residual) run_stage(p, &p->made, layer, stage - 1);
+    run_stage(p, &p->made, layer, stage);
+    get_input(p, &p->made, stage, cols, p->input);
+    if (b->to_residual) memcpy(p->held + window * n * cols, p->input, n * cols * sizeof(float));
+    if (!uses_drift(p)) return;
+    to_stream(p, &p->full, window);
+    if (b->to_residual) run_stage(p, &p->full, layer, stage - 1);
+    run_stage(p, &p->full, layer, stage);
+    get_input(p, &p->full, stage, cols, p->drift);
+}
+
+/* Second moments of a bundle's inputs; the full stream moves on behind its output. */
+static void gather(const propagation *p, uint32_t layer, const bundle *b, size_t cols)
+{
+    memset(p->h, 0, cols * cols * sizeof(float));
+    if (uses_drift(p)) {
+        memset(p->d, 0, cols * cols * sizeof(float));
+        memset(p->c, 0, cols * config_of(p)->width * sizeof(float));
+    }
+    for (size_t w = 0; w < p->calibration->windows; w++) {
+        reach(p, layer, b, cols, w);
+        add_moments(p, b, cols, w);
+        if (!b->to_residual || !uses_drift(p)) continue;
+        run_stage(p, &p->full, layer, b->stage + 1);
+        from_stream(p, &p->full, w);
+    }
+    for (size_t i = 0; i < cols; i++)
+        for (size_t k = 0; k < i; k++) p->h[i * cols + k] = p->h[k * cols + i];
+}
+
+/* The made stream moves on behind the output of a bundle that has just been fitted. */
+static void advance(const propagation *p, uint32_t layer, const bundle *b, size_t cols)
+{
+    size_t floats = p->calibration->length * cols;
+    for (size_t w = 0; w < p->calibration->windows; w++) {
+        to_stream(p, &p->made, w);
+        p->device->upload(p->device, sterna_workspace_input(p->made.workspace, b->stage),
+                          p->held + w * floats, floats * sizeof(float));
+        run_stage(p, &p->made, layer, b->stage + 1);
+        from_stream(p, &p->made, w);
+    }
+}
+
+/* ---- fitting ---- */
+
+/* A matrix of a bundle and where its rows go. */
+typedef struct member {
+    sterna_matrix_place place;
+    sterna_item *item; /* NULL: it stays as it is in the file */
+    uint64_t item_row; /* its first row in the item */
+} member;
+
+/* The item that holds the rows of a place: the same bytes of the file. */
+static void find_item(const propagation *p, member *one)
+{
+    const sterna_tensor *tensor = one->place.tensor;
+    uint64_t rows = sterna_tensor_rows(tensor), row_bytes = rows ? tensor->bytes / rows : 0;
+    const uint8_t *begin = tensor->data + one->place.first_row * row_bytes;
+    one->item = NULL;
+    for (size_t i = 0; i < p->n_items; i++) {
+        sterna_item *item = &p->items[i];
+        const sterna_tensor *source = item->tensor;
+        bool fits = item->verb == STERNA_VERB_FIT || item->verb == STERNA_VERB_READY;
+        if (!fits || begin < source->data || begin >= source->data + source->bytes) continue;
+        one->item = item;
+        one->item_row = (uint64_t)(begin - source->data) / row_bytes;
+        return;
+    }
+}
+
+static size_t group_of(const propagation *p, const member *one, size_t cols)
+{
+    if (p->settings->whole_rows) return cols;
+    if (p->settings->group) return p->settings->group;
+    return sterna_type_describe(one->item->type)->group;
+}
+
+static sterna_status make_packed(member *one, sterna_error *err)
+{
+    sterna_item *item = one->item;
+    if (item->packed) return STERNA_OK;
+    item->packed = sterna_calloc((size_t)sterna_item_bytes(item), 1);
+    if (!item->packed) return sterna_fail_memory(err, item->name);
+    item->verb = STERNA_VERB_READY;
+    item->measured = true;
+    return STERNA_OK;
+}
+
+/* Rows of a part to the layout's bytes. `scales` has one for each group of columns; the layout's
+ * groups lie inside those. */
+static sterna_status pack(const member *one, size_t cols, size_t group, const int8_t *trits,
+                          const float *scales, sterna_error *err)
+{
+    const sterna_item *item = one->item;
+    size_t small = sterna_type_describe(item->type)->group, groups = (cols + group - 1) / group;
+    size_t row_bytes = (size_t)(sterna_item_bytes(item) / sterna_tensor_rows(item->tensor));
+    float *row = sterna_alloc(cols / small, sizeof *row);
+    if (!row) return sterna_fail_memory(err, item->name);
+    for (uint64_t r = 0; r < one->place.rows; r++) {
+        for (size_t g = 0; g < cols / small; g++) row[g] = scales[r * groups + g * small / group];
+        sterna_type_pack(item->type, trits + r * cols, row, cols,
+                         item->packed + (one->item_row + r) * row_bytes);
+    }
+    sterna_free(row);
+    return STERNA_OK;
+}
+
+/* The part's weights as the made model will run them, on the device. */
+static sterna_status install(const propagation *p, uint32_t layer, sterna_matrix matrix,
+                             const member *one, const sterna_hadamard *rotation)
+{
+    sterna_weight_options options = {.activation = STERNA_ACT_AUTO, .rows = one->place.rows};
+    sterna_tensor tensor = *one->place.tensor;
+    options.first_row = one->place.first_row;
+    if (one->item) {
+        tensor = sterna_item_output(one->item);
+        tensor.data = one->item->packed;
+        options.first_row = one->item_row;
+        options.hadamard = *rotation;
+        options.activation = config_of(p)->activation;
+    }
+    return sterna_decoder_set_matrix(p->made.decoder, layer, matrix, &tensor, &options, p->err);
+}
+
+/* Work space for the matrices of a bundle, one below the other. */
+typedef struct fit {
+    member parts[3];
+    size_t count, rows, cols, group;
+    float *w, *scales;
+    int8_t *trits;
+    sterna_compensated *results;
+    sterna_hadamard rotation;
+} fit;
+
+static sterna_status name_failure(const propagation *p, const fit *f)
+{
+    return sterna_fail_prefix(p->err, "%s: tensor '%s'", p->file->path,
+                              f->parts[0].place.tensor->name);
+}
+
+static sterna_status fit_rows(const propagation *p, const bundle *b, fit *f)
+{
+    const sterna_propagation *s = p->settings;
+    sterna_compensation usual = sterna_compensation_usual(f->group, s->threads);
+    usual.damping = s->damping;
+    size_t at = 0;
+    for (size_t i = 0; i < f->count; i++)
+        for (uint64_t r = 0; f->parts[i].item && r < f->parts[i].place.rows; r++)
+            sterna_tensor_row(f->parts[i].place.tensor, f->parts[i].place.first_row + r,
+                              f->w + at++ * f->cols);
+    bool normed = sterna_decoder_norms_output(p->full.decoder);
+    const float *c = b->to_residual && !normed && s->residual != 0 ? p->c : NULL;
+    sterna_status status = STERNA_OK;
+    if (uses_drift(p))
+        status = sterna_compensate_target(f->w, f->rows, f->cols, p->h, p->d, s->drift, c,
+                                          s->residual, &usual, p->err);
+    if (status) return name_failure(p, f);
+    sterna_rotate_rows(f->w, f->rows, f->cols, &f->rotation, s->threads);
+    sterna_rotate_square(p->h, f->cols, &f->rotation, s->threads);
+    status = sterna_compensate(f->w, f->rows, f->cols, p->h, &usual, f->trits, f->scales,
+                               f->results, p->err);
+    return status ? name_failure(p, f) : STERNA_OK;
+}
+
+static sterna_status store(const propagation *p, uint32_t layer, const bundle *b, const fit *f)
+{
+    size_t at = 0, groups = f->cols ? (f->cols + f->group - 1) / f->group : 0;
+    sterna_status status = STERNA_OK;
+    for (size_t i = 0; i < f->count && !status; i++) {
+        const member *one = &f->parts[i];
+        if (one->item) {
+            for (uint64_t r = 0; r < one->place.rows; r++) {
+                one->item->result.error += f->results[at + r].error;
+                one->item->result.energy += f->results[at + r].energy;
+                one->item->result.zeros += f->results[at + r].zeros;
+            }
+            status = pack(one, f->cols, f->group, f->trits + at * f->cols, f->scales + at * groups,
+                          p->err);
+            at += one->place.rows;
+        }
+        if (!status) status = install(p, layer, b->first + i, one, &f->rotation);
+    }
+    return status;
+}
+
+/* Finds the parts and makes room for their results; f->rows are those to be fitted. */
+static sterna_status find_parts(const propagation *p, uint32_t layer, const bundle *b, fit *f)
+{
+    f->count = (size_t)(b->last - b->first) + 1;
+    for (size_t i = 0; i < f->count; i++) {
+        member *one = &f->parts[i];
+        sterna_status status = sterna_decoder_find_matrix(p->full.decoder, p->file, layer,
+                                                          b->first + i, &one->place, p->err);
+        if (status) return status;
+        find_item(p, one);
+        f->cols = (size_t)one->place.tensor->dims[0];
+        if (!one->item) continue;
+        f->rows += one->place.rows;
+        f->group = group_of(p, one, f->cols);
+        uint32_t small = sterna_type_describe(one->item->type)->group;
+        if (f->group % small)
+            return sterna_fail(p->err, STERNA_ERROR_ARGUMENT,
+                               "groups of %zu columns do not consist of the groups of %u that %s "
+                               "has (tensor '%s')",
+                               f->group, small, sterna_type_describe(one->item->type)->name,
+                               one->item->name);
+        status = make_packed(one, p->err);
+        if (status) return status;
+    }
+    return STERNA_OK;
+}
+
+static sterna_status fit_bundle(const propagation *p, const bundle *b, fit *f)
+{
+    size_t groups = (f->cols + f->group - 1) / f->group, weights;
+    if (!sterna_mul_size(f->rows, f->cols, &weights)) return sterna_fail_memory(p->err, "a layer");
+    f->w = sterna_alloc(weights, sizeof *f->w);
+    f->trits = sterna_alloc(weights, 1);
+    f->scales = sterna_alloc(f->rows * groups, sizeof *f->scales);
+    f->results = sterna_alloc(f->rows, sizeof *f->results);
+    if (!f->w || !f->trits || !f->scales || !f->results)
+        return sterna_fail_memory(p->err, "the weights of a layer");
+    sterna_status status = STERNA_OK;
+    if (p->settings->rotate) status = sterna_rotation_of(p->rules, f->cols, &f->rotation, p->err);
+    return status ? status : fit_rows(p, b, f);
+}
+
+static sterna_status run_bundle(const propagation *p, uint32_t layer, const bundle *b)
+{
+    fit f = {.group = 1};
+    sterna_status status = find_parts(p, layer, b, &f);
+    if (!status) gather(p, layer, b, f.cols);
+    if (!status && f.rows) status = fit_bundle(p, b, &f);
+    if (!status) status = store(p, layer, b, &f);
+    if (!status && b->to_residual) advance(p, layer, b, f.cols);
+    sterna_free(f.w);
+    sterna_free(f.trits);
+    sterna_free(f.scales);
+    sterna_free(f.results);
+    return status;
+}
+
+static sterna_status report(const propagation *p, double layers)
+{
+    const sterna_propagation *s = p->settings;
+    if (!s->progress ||
+        s->progress(s->progress_context, "fitting layers", layers, config_of(p)->n_layers))
+        return STERNA_OK;
+    return sterna_fail(p->err, STERNA_ERROR_CANCELLED,
+                       "quantizing was cancelled; nothing was written");
+}
+
+static sterna_status run_layer(const propagation *p, uint32_t layer)
+{
+    const sterna_decoder_options exact = {.arithmetic = STERNA_ARITHMETIC_FLOAT}, usual = {0};
+    sterna_status status = STERNA_OK;
+    if (uses_drift(p))
+        status = sterna_decoder_load_layer(p->full.decoder, p->file, &exact, layer, true, p->err);
+    if (!status)
+        status = sterna_decoder_load_layer(p->made.decoder, p->file, &usual, layer, false, p->err);
+    for (size_t i = 0; i < BUNDLES && !status; i++) {
+        status = run_bundle(p, layer, &bundles[i]);
+        if (!status) status = report(p, layer + (double)(i + 1) / BUNDLES);
+    }
+    sterna_decoder_unload_layer(p->full.decoder, layer);
+    sterna_decoder_unload_layer(p->made.decoder, layer);
+    return status;
+}
+
+/* ---- the whole ---- */
+
+static float *new_floats(size_t a, size_t b, size_t c)
+{
+    size_t count;
+    if (!sterna_mul_size(a, b, &count) || !sterna_mul_size(count, c, &count)) return NULL;
+    return sterna_alloc(count, sizeof(float));
+}
+
+static sterna_status open_stream(propagation *p, stream *s, bool exact)
+{
+    const sterna_decoder_options options = {.arithmetic = exact ? STERNA_ARITHMETIC_FLOAT
+                                                                : STERNA_ARITHMETIC_AUTO,
+                                            .without_layers = true};
+    uint32_t length = (uint32_t)p->calibration->length;
+    sterna_status status = sterna_decoder_load(p->file, p->device, &options, &s->decoder, p->err);
+    if (status) return status;
+    const sterna_config *config = sterna_decoder_config(s->decoder);
+    status = sterna_workspace_new(s->decoder, length, length, &s->workspace, p->err);
+    if (!status)
+        status = p->device->kv_new(p->device, STERNA_KV_F16, config->n_layers, config->kv_heads,
+                                   config->head_dim, length, &s->kv, p->err);
+    s->places = sterna_alloc(length, sizeof *s->places);
+    s->x = new_floats(p->calibration->windows, length, config->width);
+    if (!status && (!s->places || !s->x)) status = sterna_fail_memory(p->err, "hidden states");
+    for (uint32_t i = 0; i < length && !status; i++) s->places[i] = (sterna_batch_place){s->kv, i};
+    return status;
+}
+
+static void close_stream(propagation *p, stream *s)
+{
+    if (s->kv) p->device->kv_free(p->device, s->kv);
+    sterna_workspace_free(s->workspace);
+    sterna_decoder_free(s->decoder);
+    sterna_free(s->places);
+    sterna_free(s->x);
+}
+
+static sterna_status allocate(propagation *p)
+{
+    const sterna_config *config = config_of(p);
+    size_t length = p->calibration->length, heads = (size_t)config->heads * config->head_dim;
+    size_t out = heads; /* widest input that waits for its product */
+    for (uint32_t i = 0; i < config->n_layers; i++)
+        if (config->layers[i].ffn_width > out) out = config->layers[i].ffn_width;
+    p->widest = out > config->width ? out : config->width;
+    p->lengths = sterna_alloc(length, sizeof *p->lengths);
+    p->held = new_floats(p->calibration->windows, length, out);
+    p->input = new_floats(length, p->widest, 1);
+    p->drift = new_floats(length, p->widest, 1);
+    p->residual = new_floats(length, config->width, 1);
+    p->h = new_floats(p->widest, p->widest, 1);
+    p->d = new_floats(p->widest, p->widest, 1);
+    p->c = new_floats(config->width, p->widest, 1);
+    if (!p->lengths || !p->held || !p->input || !p->drift || !p->residual || !p->h || !p->d ||
+        !p->c)
+        return sterna_fail_memory(p->err, "the calibration of a model");
+    for (size_t i = 0; i < length; i++) p->lengths[i] = (uint32_t)length;
+    return STERNA_OK;
+}
+
+static sterna_status run(propagation *p)
+{
+    sterna_status status = open_stream(p, &p->full, true);
+    if (!status) status = open_stream(p, &p->made, false);
+    if (!status) status = allocate(p);
+    if (status) return status;
+    embed(p, &p->full);
+    embed(p, &p->made);
+    for (uint32_t layer = 0; layer < config_of(p)->n_layers && !status; layer++)
+        status = run_layer(p, layer);
+    return status;
+}
+
+sterna_status sterna_propagate(const sterna_model_file *file, const sterna_calibration *calibration,
+                               const sterna_propagation *settings, sterna_item *items,
+                               size_t n_items, sterna_hadamard_rules *rules, sterna_error *err)
+{
+    propagation p = {.file = file,
+                     .calibration = calibration,
+                     .settings = settings,
+                     .items = items,
+                     .n_items = n_items,
+                     .rules = rules,
+                     .err = err};
+    sterna_cpu_options cpu = {.threads = settings->threads};
+    int blas = openblas_get_num_threads();
+    openblas_set_num_threads(settings->threads);
+    sterna_status status = sterna_cpu_level("auto", &cpu.features, err);
+    if (!status) status = sterna_device_cpu_open(&cpu, &p.device, err);
+    if (!status) status = run(&p);
+    if (p.device) {
+        close_stream(&p, &p.full);
+        close_stream(&p, &p.made);
+        p.device->close(p.device);
+    }
+    openblas_set_num_threads(blas);
+    sterna_free(p.lengths);
+    sterna_free(p.held);
+    sterna_free(p.input);
+    sterna_free(p.drift);
+    sterna_free(p.residual);
+    sterna_free(p.h);
+    sterna_free(p.d);
+    sterna_free(p.c);
+    return status;
+}

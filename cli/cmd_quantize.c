@@ -8,8 +8,10 @@
 
 typedef struct quantize_settings {
     cli_model_settings model;
-    const char *method, *type, *scales, *keep;
-    bool json, quiet;
+    const char *method, *type, *scales, *keep, *calibration;
+    uint64_t tokens, group;
+    double drift, residual, damping;
+    bool portable, json, quiet;
 } quantize_settings;
 
 static int run_quantize(const cli_command *command, const void *from, int operands, char **operand)
@@ -29,6 +31,17 @@ static int run_quantize(const cli_command *command, const void *from, int operan
     options.scales = settings->scales;
     options.keep = settings->keep;
     options.threads = (int)settings->model.threads;
+    options.calibration = settings->calibration;
+    options.tokens = (uint32_t)settings->tokens;
+    options.group = (uint32_t)settings->group;
+    options.portable = settings->portable;
+    options.drift = settings->drift > 0 ? (float)settings->drift : -1;
+    options.residual = settings->residual > 0 ? (float)settings->residual : -1;
+    options.damping = (float)settings->damping;
+    if (settings->method && strcmp(settings->method, "sterna") != 0) { /* these look at no text */
+        options.drift = options.residual = 0;
+        options.damping = 0;
+    }
     options.progress = cli_progress_report;
     options.progress_context = &progress;
     sterna_status status = sterna_quantize(operand[0], operand[1], &options, &receipt, &err);
@@ -41,11 +54,12 @@ static int run_quantize(const cli_command *command, const void *from, int operan
     return cli_show_report(receipt, settings->json, NULL);
 }
 
-static const quantize_settings quantize_defaults;
+static const quantize_settings quantize_defaults = {.drift = 0.5, .residual = 0.5, .damping = 0.01};
 static const cli_option quantize_options[] = {
-    {"method", 0, CLI_CHOICE, "itf|absmean", 0, 0, offsetof(quantize_settings, method),
-     "how trits and scales are found: itf fits both in turn to the least squared error, absmean "
-     "scales by the mean magnitude as BitNet does (default itf)"},
+    {"method", 0, CLI_CHOICE, "sterna|itf|absmean", 0, 0, offsetof(quantize_settings, method),
+     "how trits and scales are found: sterna fits every matrix to the inputs that calibration text "
+     "gives it, itf fits the weights alone to the least squared error, absmean scales by the mean "
+     "magnitude as BitNet does (default sterna)"},
     {"type", 0, CLI_CHOICE, "TQ1_0|TQ2_0|Q2_0|PQ2_0|PTQ1_0", 0, 0,
      offsetof(quantize_settings, type),
      "layout of the ternary tensors (default: the method's choice)"},
@@ -53,6 +67,24 @@ static const cli_option quantize_options[] = {
      "one scale for each group of the layout, row or tensor (default group)"},
     {"keep", 0, CLI_CHOICE, "Q8_0|F16", 0, 0, offsetof(quantize_settings, keep),
      "type of the embeddings and the head, which stay out of it (default Q8_0)"},
+    {"portable", 0, CLI_FLAG, NULL, 0, 0, offsetof(quantize_settings, portable),
+     "leave out the Hadamard transform of the inputs, so that engines run the file that know its "
+     "tensor types but not the transform"},
+    {NULL, 0, CLI_HEADING, NULL, 0, 0, 0, "Calibration (method sterna)"},
+    {"calib", 0, CLI_FILE, "FILE", 0, 0, offsetof(quantize_settings, calibration),
+     "text to calibrate with, or JSON lines with a \"text\" each (.jsonl); default: a small "
+     "built-in set; three eighths of the tokens are the model's own in any case"},
+    {"tokens", 0, CLI_SIZE, "N", 512, 1 << 24, offsetof(quantize_settings, tokens),
+     "tokens to calibrate with: more take longer and give a better model (default 16k)"},
+    {"group", 0, CLI_INTEGER, "N", 32, 1 << 20, offsetof(quantize_settings, group),
+     "columns that share a scale: a multiple of what the layout has (default: that)"},
+    {"drift", 0, CLI_REAL, "X", 0, 1, offsetof(quantize_settings, drift),
+     "share of the error of its input that a matrix takes back (default 0.5)"},
+    {"residual", 0, CLI_REAL, "X", 0, 1, offsetof(quantize_settings, residual),
+     "share of the error of the residual stream that the matrices which write to it take back "
+     "(default 0.5)"},
+    {"damping", 0, CLI_REAL, "X", 0.0001, 1, offsetof(quantize_settings, damping),
+     "added to the diagonal of the inputs' second moments, as a share of its mean (default 0.01)"},
     CLI_THREADS_OPTION(quantize_settings),
     CLI_JSON_OPTION(quantize_settings, "print the receipt as one JSON object"),
     CLI_QUIET_OPTION(quantize_settings, "print nothing but errors"),
@@ -68,9 +100,11 @@ const cli_command cli_command_quantize = {
              "receipt says for each tensor its type, its bits per weight and the relative error, "
              "and the honest totals: scales, embeddings and head are counted. OUT appears only "
              "when it is complete; a file of that name is replaced.\n\n"
-             "No data are used and no weight is trained: expect a far worse model, and measure "
-             "it with `sterna eval`.",
+             "The default method runs the model on calibration text and fits one layer after "
+             "another to what really arrives there; nothing is trained. Measure the result with "
+             "`sterna eval`.",
     .examples = "sterna quantize model.gguf small.gguf\n"
+                "sterna quantize model.gguf small.gguf --calib mine.txt --tokens 64k\n"
                 "sterna quantize folder small.gguf --method absmean --scales tensor --type TQ2_0\n"
                 "sterna quantize model.gguf small.gguf --json > receipt.json\n",
     .options = quantize_options,

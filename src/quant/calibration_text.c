@@ -1,5 +1,5 @@
-/* The built-in calibration set: articles, verse, stories, dialogue, code, and lists, tables, news and
- * other languages. The verse is Shakespeare's (Measure for Measure and others, in the public
+/* The built-in calibration set: articles, verse, stories, dialogue, code, and lists, tables, news
+ * and other languages. The verse is Shakespeare's (Measure for Measure and others, in the public
  * domain); the code is partly Sterna's; everything else was written for this file. */
 #include "quant/calibrate.h"
 

@@ -267,10 +267,10 @@ typedef struct fit {
     sterna_hadamard rotation;
 } fit;
 
-static sterna_status name_failure(const propagation *p, const fit *f)
+static sterna_status name_failure(const propagation *p, const fit *f, sterna_status status)
 {
-    return sterna_fail_prefix(p->err, "%s: tensor '%s'", p->file->path,
-                              f->parts[0].place.tensor->name);
+    sterna_fail_prefix(p->err, "%s: tensor '%s'", p->file->path, f->parts[0].place.tensor->name);
+    return status;
 }
 
 static sterna_status fit_rows(const propagation *p, const bundle *b, fit *f)
@@ -289,12 +289,12 @@ static sterna_status fit_rows(const propagation *p, const bundle *b, fit *f)
     if (uses_drift(p))
         status = sterna_compensate_target(f->w, f->rows, f->cols, p->h, p->d, s->drift, c,
                                           s->residual, &usual, p->err);
-    if (status) return name_failure(p, f);
+    if (status) return name_failure(p, f, status);
     sterna_rotate_rows(f->w, f->rows, f->cols, &f->rotation, s->threads);
     sterna_rotate_square(p->h, f->cols, &f->rotation, s->threads);
     status = sterna_compensate(f->w, f->rows, f->cols, p->h, &usual, f->trits, f->scales,
                                f->results, p->err);
-    return status ? name_failure(p, f) : STERNA_OK;
+    return status ? name_failure(p, f, status) : STERNA_OK;
 }
 
 static sterna_status store(const propagation *p, uint32_t layer, const bundle *b, const fit *f)

@@ -279,7 +279,13 @@ static sterna_status calibrate(const sterna_stream *stream, const char *in, ster
     sterna_calibration calibration;
     sterna_hadamard_rules rules = {0};
     sterna_status status = check_source(stream->file, err);
-    if (!status) status = sterna_calibration_make(in, &s->calibration, &calibration, err);
+    for (size_t i = 0; i < plan->count && !status; i++)
+        if (plan->items[i].verb == STERNA_VERB_FIT)
+            status = sterna_item_check(&plan->items[i], s->threads, err);
+    if (status) return status;
+    status = sterna_calibration_make(in, &s->calibration, &calibration, err);
+    if (status == STERNA_ERROR_UNSUPPORTED)
+        sterna_fail_prefix(err, "calibration runs the model (--method itf does not)");
     if (status) return status;
     s->windows = calibration.windows;
     s->length = calibration.length;

@@ -370,3 +370,29 @@ sterna_status sterna_stream_write(const sterna_stream *stream, sterna_item *item
     }
     return STERNA_OK;
 }
+
+sterna_status sterna_item_check(const sterna_item *item, int threads, sterna_error *err)
+{
+    loop l = {.item = (sterna_item *)(uintptr_t)item, .cols = (size_t)item->tensor->dims[0]};
+    uint64_t rows = sterna_tensor_rows(item->tensor);
+    size_t values;
+    l.row = sterna_mul_size((size_t)threads, l.cols, &values) ? sterna_alloc(values, sizeof *l.row)
+                                                              : NULL;
+    l.faults = sterna_calloc((size_t)rows, 1);
+    sterna_status status = STERNA_OK;
+    if (!l.row || !l.faults) {
+        status = sterna_fail_memory(err, "the rows of a tensor");
+    } else {
+#pragma omp parallel for schedule(dynamic, 8) num_threads(threads)
+        for (uint64_t r = 0; r < rows; r++) {
+            float *row = l.row + (size_t)omp_get_thread_num() * l.cols;
+            sterna_tensor_row(item->tensor, r, row);
+            l.faults[r] = (uint8_t)check_row(&l, sterna_fit_magnitudes(row, l.cols, row));
+        }
+        for (uint64_t r = 0; r < rows && !status; r++)
+            if (l.faults[r]) status = fail_row(&l, r, (row_fault)l.faults[r], err);
+    }
+    sterna_free(l.row);
+    sterna_free(l.faults);
+    return status;
+}

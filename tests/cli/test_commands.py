@@ -208,7 +208,7 @@ def test_convert_types_and_report(tmp_path, wide):
 
 def test_convert_between_ternary_layouts_is_exact(tmp_path, wide):
     a, b, c = tmp_path / "a.gguf", tmp_path / "b.gguf", tmp_path / "c.gguf"
-    succeeds("quantize", wide, a, "--type", "TQ2_0")
+    succeeds("quantize", wide, a, "--method", "itf", "--type", "TQ2_0")
     succeeds("convert", a, b, "--type", "TQ1_0")
     succeeds("convert", b, c, "--type", "TQ2_0")
     assert a.read_bytes() == c.read_bytes() != b.read_bytes()
@@ -223,7 +223,8 @@ def test_convert_to_nowhere(tmp_path):
 
 # ---- quantize ----
 
-@pytest.mark.parametrize("options", [[], ["--method", "absmean", "--scales", "tensor", "--type", "TQ1_0"],
+@pytest.mark.parametrize("options", [["--tokens", "1k", "--threads", "1"],
+                                     ["--tokens", "512", "--portable", "--group", "256", "--threads", "1"], ["--method", "absmean", "--scales", "tensor", "--type", "TQ1_0"],
                                      ["--method", "itf", "--scales", "row", "--keep", "F16", "--type", "Q2_0"]])
 def test_quantize(options, tmp_path, text, wide):
     out = tmp_path / "ternary.gguf"
@@ -240,9 +241,9 @@ def test_quantize(options, tmp_path, text, wide):
 
 
 def test_quantize_shows_the_receipt(tmp_path, wide):
-    shown = succeeds("quantize", wide, tmp_path / "a.gguf").stdout
+    shown = succeeds("quantize", wide, tmp_path / "a.gguf", "--method", "itf").stdout
     assert "blk.0.attn_q.weight" in shown and "relative error" in shown
-    assert succeeds("quantize", wide, tmp_path / "b.gguf", "--quiet").stdout == ""
+    assert succeeds("quantize", wide, tmp_path / "b.gguf", "--method", "itf", "--quiet").stdout == ""
     assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "b.gguf").read_bytes()
 
 

@@ -337,7 +337,7 @@ static void quantizes_a_file(void **state)
     write_model(in, model, MODEL, 0);
     sterna_error err = {0};
     char *text = NULL;
-    const sterna_quantize_options options = {.type = "TQ2_0", .threads = 3};
+    const sterna_quantize_options options = {.method = "itf", .type = "TQ2_0", .threads = 3};
     if (sterna_quantize_model(in, out, &options, &text, &err)) fail_msg("%s", err.message);
     json_t *receipt = json_loads(text, 0, NULL);
     free(text);
@@ -444,16 +444,23 @@ static void refuses(float bad, const sterna_quantize_options *options, const cha
 static void bad_weights_are_refused(void **state)
 {
     (void)state;
-    const sterna_quantize_options options = {0}, tensor = {.scales = "tensor"};
+    const sterna_quantize_options options = {.method = "itf"},
+                                  tensor = {.method = "itf", .scales = "tensor"};
     refuses(NAN, &options, "'blk.0.attn_q.weight', row 3 holds a weight that is not a finite");
     refuses(INFINITY, &tensor, "'blk.0.attn_q.weight', row 3 holds a weight that is not a finite");
     refuses(1e7f, &options, "'blk.0.attn_q.weight', row 3 holds weights too large for Q2_0");
     const sterna_quantize_options unknown = {.method = "magic"}, type = {.type = "Q4_0"};
-    refuses(0, &unknown, "method 'magic' is unknown; there are: itf, absmean");
+    refuses(0, &unknown, "method 'magic' is unknown; there are: sterna, itf, absmean");
     refuses(0, &type, "type 'Q4_0' is unknown");
-    const sterna_quantize_options cancelled = {.progress = cancel};
+    const sterna_quantize_options cancelled = {.method = "itf", .progress = cancel};
     refuses(0, &cancelled, "cancelled");
     sterna_error err = {0};
+    const sterna_quantize_options usual = {0}, text = {.method = "itf", .tokens = 512},
+                                  whole = {.scales = "tensor"};
+    refuses(NAN, &usual, "'blk.0.attn_q.weight', row 3 holds a weight that is not a finite");
+    refuses(0, &usual, "calibration runs the model (--method itf does not): ");
+    refuses(0, &text, "looks at no calibration text");
+    refuses(0, &whole, "not one for a tensor");
     assert_int_equal(
         sterna_quantize_model(path_of("bad.gguf"), path_of("x.bin"), &options, NULL, &err),
         STERNA_ERROR_ARGUMENT);
@@ -466,7 +473,7 @@ static void survives_no_memory(void **state)
     (void)state;
     const char *in = path_of("in.gguf"), *out = path_of("memory.gguf");
     write_model(in, model, MODEL, 0);
-    const sterna_quantize_options options = {.threads = 1};
+    const sterna_quantize_options options = {.method = "itf", .threads = 1};
     for (long n = 0;; n++) {
         char *receipt = NULL;
         unlink(out);

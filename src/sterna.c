@@ -17,21 +17,6 @@
 #include "run/text.h"
 #include "run/verify.h"
 
-#define TEXT_OF(x)            #x
-#define VERSION_TEXT(a, b, c) TEXT_OF(a) "." TEXT_OF(b) "." TEXT_OF(c)
-
-const char *sterna_version(void)
-{
-    return VERSION_TEXT(STERNA_VERSION_MAJOR, STERNA_VERSION_MINOR, STERNA_VERSION_PATCH);
-}
-
-const char *sterna_status_name(sterna_status status)
-{
-    static const char *const names[] = {"ok",    "argument", "io",        "format",  "unsupported",
-                                        "limit", "memory",   "cancelled", "internal"};
-    return (unsigned)status < sizeof names / sizeof *names ? names[status] : "unknown";
-}
-
 /* Fails when one of the pointers that a function needs is NULL. */
 #define REQUIRE(condition)                                                                         \
     do {                                                                                           \

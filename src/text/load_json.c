@@ -411,7 +411,8 @@ static sterna_status build(loader *in)
     return sterna_tokenizer_finish(in->t, in->err);
 }
 
-static json_t *parse(const char *name, const char *text, size_t size, sterna_error *err)
+static json_t *parse(const char *name, const char *text, size_t size, size_t flags,
+                     sterna_error *err)
 {
     json_error_t error;
     if (size > STERNA_TOKENIZER_MAX_FILE_BYTES) {
@@ -419,7 +420,7 @@ static json_t *parse(const char *name, const char *text, size_t size, sterna_err
                     size, (int)STERNA_TOKENIZER_MAX_FILE_BYTES);
         return NULL;
     }
-    json_t *root = json_loadb(text, size, JSON_ALLOW_NUL, &error);
+    json_t *root = json_loadb(text, size, JSON_ALLOW_NUL | flags, &error);
     if (root && json_is_object(root)) return root;
     if (root)
         sterna_fail(err, STERNA_ERROR_FORMAT, "%s: the JSON text is not an object", name);
@@ -438,8 +439,10 @@ sterna_status sterna_tokenizer_from_json(const char *name, const char *text, siz
 {
     sterna_error local = {0};
     loader in = {.name = name, .err = err ? err : &local};
-    json_t *root = parse(name, text, size, in.err);
-    json_t *settings = root && config ? parse(name, config, config_size, in.err) : NULL;
+    json_t *root = parse(name, text, size, 0, in.err);
+    /* a model_max_length of 10^30 is common there and fits no integer */
+    json_t *settings =
+        root && config ? parse(name, config, config_size, JSON_DECODE_INT_AS_REAL, in.err) : NULL;
     sterna_status status = STERNA_OK;
     in.root = root;
     in.config = settings;

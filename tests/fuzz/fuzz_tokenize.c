@@ -26,13 +26,8 @@ static sterna_tokenizer *make(int kind)
     static float scores[BASE + EXTRA];
     static int32_t types[BASE + EXTRA];
     static const sterna_text merges[] = {{"a b", 3}, {"ab c", 4}, {"\xc4\xa0 a", 4}};
-    static const char *const extra[EXTRA] = {"ab",
-                                             "abc",
-                                             "\xc4\xa0"
-                                             "a",
-                                             "<s>",
-                                             "<t>",
-                                             "\xe2\x96\x81"};
+    static const char *const extra[EXTRA] = {"ab",  "abc", "\304\240a",
+                                             "<s>", "<t>", "\xe2\x96\x81"};
     for (int i = 0; i < BASE; i++) {
         sterna_buffer text = {0};
         if (kind < 4)

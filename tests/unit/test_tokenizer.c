@@ -454,6 +454,28 @@ static void hostile_json_is_refused_with_a_sentence(void **state)
     }
 }
 
+static void the_config_decides_what_is_added(void **state)
+{
+    static const char text[] =
+        BPE_JSON("", ",\"added_tokens\":[{\"id\":3,\"content\":\"<s>\",\"special\":true},"
+                     "{\"id\":4,\"content\":\"</s>\",\"special\":true}]");
+    static const char config[] =
+        "{\"bos_token\":{\"content\":\"<s>\"},\"eos_token\":\"</s>\",\"add_bos_token\":true,"
+        "\"add_eos_token\":true,\"model_max_length\":1000000000000000019884624838656}";
+    sterna_tokenizer *t = NULL;
+    sterna_error err = {0};
+    (void)state;
+    if (sterna_tokenizer_from_json("t", text, sizeof text - 1, config, sizeof config - 1, &t, &err))
+        fail_msg("%s", err.message);
+    expect_ids(t, "ab", STERNA_ADD_SPECIAL, "3 2 4");
+    expect_ids(t, "ab", 0, "2");
+    assert_int_equal(sterna_token_id(t, STERNA_TOKEN_BOS), 3);
+    assert_true(sterna_token_ends_generation(t, 4));
+    sterna_tokenizer_free(t);
+    assert_int_equal(sterna_tokenizer_from_json("t", text, sizeof text - 1, "{", 1, &t, NULL),
+                     STERNA_ERROR_FORMAT);
+}
+
 static void deep_json_is_refused(void **state)
 {
     (void)state;
@@ -758,6 +780,7 @@ int main(void)
         cmocka_unit_test(unknown_kinds_are_refused_by_name),
         cmocka_unit_test(every_named_pretokenizer_works),
         cmocka_unit_test(hostile_json_is_refused_with_a_sentence),
+        cmocka_unit_test(the_config_decides_what_is_added),
         cmocka_unit_test(deep_json_is_refused),
         cmocka_unit_test(many_added_tokens_are_found_fast),
         cmocka_unit_test(hostile_text_takes_linear_time),

@@ -41,7 +41,7 @@ static int run_bench(const cli_command *command, const void *from, int operands,
     cli_progress_end(&progress);
     sterna_model_close(model);
     if (done != STERNA_OK) return cli_fail_library(&err);
-    return cli_show_report(json, settings->json, NULL);
+    return cli_show_report(json, settings->json, false);
 }
 
 static const bench_settings bench_defaults = {

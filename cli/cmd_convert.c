@@ -9,7 +9,7 @@
 typedef struct convert_settings {
     cli_model_settings model;
     const char *type, *float_type;
-    bool round_scales, json, quiet;
+    bool round_scales, json, quiet, tensors;
 } convert_settings;
 
 static int run_convert(const cli_command *command, const void *from, int operands, char **operand)
@@ -37,7 +37,7 @@ static int run_convert(const cli_command *command, const void *from, int operand
         sterna_free(report);
         return CLI_OK;
     }
-    return cli_show_report(report, settings->json, NULL);
+    return cli_show_report(report, settings->json, settings->tensors);
 }
 
 static const convert_settings convert_defaults;
@@ -49,6 +49,8 @@ static const cli_option convert_options[] = {
     {"round-scales", 0, CLI_FLAG, NULL, 0, 0, offsetof(convert_settings, round_scales),
      "let float32 scales (I2_S, BitNet) be rounded to float16, by at most 0.05 %"},
     CLI_I2S_OPTION(convert_settings),
+    {"tensors", 0, CLI_FLAG, NULL, 0, 0, offsetof(convert_settings, tensors),
+     "list every tensor in the report"},
     CLI_JSON_OPTION(convert_settings, "print the report as one JSON object"),
     CLI_QUIET_OPTION(convert_settings, "print nothing but errors"),
 };

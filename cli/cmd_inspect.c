@@ -14,7 +14,6 @@ typedef struct inspect_settings {
 static int run_inspect(const cli_command *command, const void *from, int operands, char **operand)
 {
     const inspect_settings *settings = from;
-    static const char *const skip[] = {"tensors", NULL};
     sterna_error err;
     char *json = NULL;
     (void)command;
@@ -23,7 +22,7 @@ static int run_inspect(const cli_command *command, const void *from, int operand
     sterna_model_options options = cli_model_options(&settings->model, NULL);
     if (sterna_inspect(operand[0], &options, &json, &err) != STERNA_OK)
         return cli_fail_library(&err);
-    return cli_show_report(json, settings->json, settings->tensors ? NULL : skip);
+    return cli_show_report(json, settings->json, settings->tensors);
 }
 
 static const inspect_settings inspect_defaults;

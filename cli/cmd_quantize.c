@@ -11,7 +11,7 @@ typedef struct quantize_settings {
     const char *method, *type, *scales, *keep, *calibration;
     uint64_t tokens, group;
     double drift, residual, damping;
-    bool portable, json, quiet;
+    bool portable, json, quiet, tensors;
 } quantize_settings;
 
 static int run_quantize(const cli_command *command, const void *from, int operands, char **operand)
@@ -51,7 +51,7 @@ static int run_quantize(const cli_command *command, const void *from, int operan
         sterna_free(receipt);
         return CLI_OK;
     }
-    return cli_show_report(receipt, settings->json, NULL);
+    return cli_show_report(receipt, settings->json, settings->tensors);
 }
 
 static const quantize_settings quantize_defaults = {.drift = 0.5, .residual = 0.5, .damping = 0.01};
@@ -86,6 +86,8 @@ static const cli_option quantize_options[] = {
     {"damping", 0, CLI_REAL, "X", 0.0001, 1, offsetof(quantize_settings, damping),
      "added to the diagonal of the inputs' second moments, as a share of its mean (default 0.01)"},
     CLI_THREADS_OPTION(quantize_settings),
+    {"tensors", 0, CLI_FLAG, NULL, 0, 0, offsetof(quantize_settings, tensors),
+     "list every tensor in the receipt"},
     CLI_JSON_OPTION(quantize_settings, "print the receipt as one JSON object"),
     CLI_QUIET_OPTION(quantize_settings, "print nothing but errors"),
 };

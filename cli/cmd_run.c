@@ -76,7 +76,7 @@ static int print_model_report(const cli_talk *talk)
     memset(&err, 0, sizeof err);
     if (sterna_model_report(talk->model, &json, &err) != STERNA_OK) return cli_fail_library(&err);
     json_t *report = json_loads(json, 0, NULL);
-    int status = cli_print_report(report, stderr, NULL);
+    int status = cli_print_report(report, stderr, true);
     json_decref(report);
     sterna_free(json);
     return status;

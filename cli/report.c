@@ -123,13 +123,6 @@ static bool is_plain(const json_t *value)
     return !is_list_of_objects(value) && !is_list_of_texts(value) && !json_is_object(value);
 }
 
-static bool in_list(const char *const *list, const char *word)
-{
-    for (; list && *list; list++)
-        if (strcmp(*list, word) == 0) return true;
-    return false;
-}
-
 /* One table of a list of objects; its columns are the members of any of them, in first-seen order.
  */
 static bool print_list(const json_t *list, FILE *stream, int indent)
@@ -179,7 +172,7 @@ static void print_texts(const json_t *list, FILE *stream, int indent)
 
 static bool print_section(const char *name, const json_t *value, FILE *stream, int indent);
 
-static void print_values(const json_t *object, const char *const *skip, FILE *stream, int indent)
+static void print_values(const json_t *object, FILE *stream, int indent)
 {
     char text[VALUE_MAX];
     const char *name;
@@ -187,14 +180,14 @@ static void print_values(const json_t *object, const char *const *skip, FILE *st
     int width = 0;
     json_object_foreach((json_t *)object, name, value)
     {
-        if (!is_plain(value) || in_list(skip, name)) continue;
+        if (!is_plain(value)) continue;
         label_of(name, text, sizeof text);
         int length = (int)strlen(text);
         if (length > width) width = length;
     }
     json_object_foreach((json_t *)object, name, value)
     {
-        if (!is_plain(value) || in_list(skip, name)) continue;
+        if (!is_plain(value)) continue;
         label_of(name, text, sizeof text);
         fprintf(stream, "%*s%-*s  ", indent, "", width, text);
         value_text(name, value, text, sizeof text);
@@ -204,20 +197,20 @@ static void print_values(const json_t *object, const char *const *skip, FILE *st
 }
 
 /* The long list comes first, so that the totals are what stays on the screen. */
-static bool print_object(const json_t *object, const char *const *skip, FILE *stream, int indent)
+static bool print_object(const json_t *object, bool tensors, FILE *stream, int indent)
 {
     static const char *const long_list = "tensors";
     const char *name;
     json_t *value = json_object_get(object, long_list);
     bool ok = true;
-    if (value && !is_plain(value) && !in_list(skip, long_list)) {
+    if (tensors && value && !is_plain(value)) {
         ok = print_section(long_list, value, stream, indent);
         fputc('\n', stream);
     }
-    print_values(object, skip, stream, indent);
+    print_values(object, stream, indent);
     json_object_foreach((json_t *)object, name, value)
     {
-        if (is_plain(value) || in_list(skip, name) || strcmp(name, long_list) == 0) continue;
+        if (is_plain(value) || strcmp(name, long_list) == 0) continue;
         fputc('\n', stream);
         ok = print_section(name, value, stream, indent) && ok;
     }
@@ -234,16 +227,16 @@ static bool print_section(const char *name, const json_t *value, FILE *stream, i
     if (is_list_of_texts(value)) print_texts(value, stream, indent + 2);
     if (is_list_of_objects(value)) return print_list(value, stream, indent + 2);
     if (json_is_object(value) && indent < 2 * DEPTH_MAX)
-        return print_object(value, NULL, stream, indent + 2);
+        return print_object(value, true, stream, indent + 2);
     return true;
 }
 
-int cli_print_report(const json_t *object, FILE *stream, const char *const *skip)
+int cli_print_report(const json_t *object, FILE *stream, bool tensors)
 {
-    return print_object(object, skip, stream, 0) ? CLI_OK : cli_fail_memory();
+    return print_object(object, tensors, stream, 0) ? CLI_OK : cli_fail_memory();
 }
 
-int cli_show_report(char *json, bool as_json, const char *const *skip)
+int cli_show_report(char *json, bool as_json, bool tensors)
 {
     int status;
     if (as_json) {
@@ -251,7 +244,7 @@ int cli_show_report(char *json, bool as_json, const char *const *skip)
     } else {
         json_error_t where;
         json_t *object = json_loads(json, 0, &where);
-        status = object ? cli_print_report(object, stdout, skip)
+        status = object ? cli_print_report(object, stdout, tensors)
                         : cli_fail("the library's report is no JSON (%s); use --json and report "
                                    "this as a bug",
                                    where.text);

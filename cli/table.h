@@ -18,11 +18,10 @@ void cli_table_cell(cli_table *table, const char *text);
 bool cli_table_finish(cli_table *table, FILE *stream, int indent);
 
 /* Shows an object: its plain values as "label  value" lines, lists of objects as tables, objects as
- * sections. Members named in `skip` (NULL-terminated; may be NULL) are left out. Returns the exit
- * status. */
-int cli_print_report(const json_t *object, FILE *stream, const char *const *skip);
+ * sections; the list "tensors" only when asked for. Returns the exit status. */
+int cli_print_report(const json_t *object, FILE *stream, bool tensors);
 /* The same for a JSON text from the library: raw when `as_json`. Releases the text. */
-int cli_show_report(char *json, bool as_json, const char *const *skip);
+int cli_show_report(char *json, bool as_json, bool tensors);
 
 /* Digits in groups of three: "98,362,432". `size` >= 32. */
 void cli_grouped(double value, char *text, size_t size);

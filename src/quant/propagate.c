@@ -313,7 +313,7 @@ static sterna_status store(const propagation *p, uint32_t layer, const bundle *b
                           p->err);
             at += one->place.rows;
         }
-        if (!status) status = install(p, layer, b->first + i, one, &f->rotation);
+        if (!status) status = install(p, layer, (sterna_matrix)(b->first + i), one, &f->rotation);
     }
     return status;
 }
@@ -324,8 +324,8 @@ static sterna_status find_parts(const propagation *p, uint32_t layer, const bund
     f->count = (size_t)(b->last - b->first) + 1;
     for (size_t i = 0; i < f->count; i++) {
         member *one = &f->parts[i];
-        sterna_status status = sterna_decoder_find_matrix(p->full.decoder, p->file, layer,
-                                                          b->first + i, &one->place, p->err);
+        sterna_status status = sterna_decoder_find_matrix(
+            p->full.decoder, p->file, layer, (sterna_matrix)(b->first + i), &one->place, p->err);
         if (status) return status;
         find_item(p, one);
         f->cols = (size_t)one->place.tensor->dims[0];

@@ -169,6 +169,52 @@ static const char *make_model(const family_case *c)
     return made_path;
 }
 
+/* What rotate.c writes is what model/hadamard.c reads; 128 and 384 share a block, 128 and 192 do
+ * not. A block that is no power of two is refused. */
+static void metadata_say_the_transform(void **state)
+{
+    (void)state;
+    static const uint64_t second[] = {384, 192, 192};
+    for (int k = 0; k < 3; k++) {
+        sterna_hadamard_rules rules = {0}, again = {0};
+        sterna_hadamard first, other;
+        assert_int_equal(sterna_rotation_of(&rules, 128, &first, NULL), STERNA_OK);
+        assert_int_equal(sterna_rotation_of(&rules, second[k], &other, NULL), STERNA_OK);
+        if (k == 2) rules.widths[1].block = 48;
+        const sterna_text names[] = {{"a.weight", 8}, {"b.weight", 8}};
+        maker m = {.declare = true};
+        assert_int_equal(sterna_model_writer_open(made_path, &m.writer, NULL), STERNA_OK);
+        assert_int_equal(sterna_rotation_write(&rules, names, 2, m.writer, NULL), STERNA_OK);
+        for (int pass = 0; pass < 2; pass++, m.declare = false) {
+            make_tensor(&m, "a.weight", 128, 2);
+            make_tensor(&m, "b.weight", second[k], 2);
+        }
+        assert_int_equal(sterna_model_writer_commit(m.writer, NULL), STERNA_OK);
+        sterna_model_file *file;
+        sterna_error err = {0};
+        assert_int_equal(sterna_model_file_open(made_path, NULL, &file, NULL), STERNA_OK);
+        assert_int_equal(sterna_model_file_meta(file, "prism.hadamard.version") != NULL, k == 0);
+        assert_int_equal(sterna_model_file_meta(file, "sterna.hadamard.version") != NULL, k > 0);
+        sterna_status status = sterna_hadamard_read(file, &again, &err);
+        if (k == 2) {
+            assert_int_equal(status, STERNA_ERROR_FORMAT);
+            assert_non_null(strstr(err.message, "power of two"));
+        }
+        for (size_t i = 0; i < 2 && k < 2; i++) {
+            sterna_weight_options options = {0};
+            const sterna_tensor *tensor = sterna_model_file_find(file, names[i].data);
+            assert_int_equal(sterna_hadamard_apply(&again, "x", tensor, &options, NULL), 0);
+            const sterna_hadamard *wanted = i ? &other : &first;
+            assert_int_equal(options.hadamard.block, wanted->block);
+            assert_memory_equal(options.hadamard.signs, wanted->signs,
+                                tensor->dims[0] * sizeof(float));
+        }
+        sterna_model_file_close(file);
+        sterna_hadamard_free(&rules);
+        sterna_hadamard_free(&again);
+    }
+}
+
 typedef struct plan {
     sterna_model_file *file;
     sterna_item *items;
@@ -368,9 +414,9 @@ static int remove_path(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rotation_keeps_products), cmocka_unit_test(every_family_goes_through),
-        cmocka_unit_test(ternary_weights_stay),    cmocka_unit_test(says_what_is_wrong),
-        cmocka_unit_test(survives_failing_memory),
+        cmocka_unit_test(rotation_keeps_products),   cmocka_unit_test(metadata_say_the_transform),
+        cmocka_unit_test(every_family_goes_through), cmocka_unit_test(ternary_weights_stay),
+        cmocka_unit_test(says_what_is_wrong),        cmocka_unit_test(survives_failing_memory),
     };
     return cmocka_run_group_tests(tests, make_path, remove_path);
 }

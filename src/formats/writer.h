@@ -43,10 +43,4 @@ sterna_status sterna_model_writer_data(sterna_model_writer *writer, const void *
 sterna_status sterna_model_writer_commit(sterna_model_writer *writer, sterna_error *err);
 void sterna_model_writer_abort(sterna_model_writer *writer);
 
-/* Makes the folder `to` where it is missing and copies into it what lies beside the weights of the
- * Hugging Face folder `from` (configuration, tokenizer, templates, licence). `config`, when not
- * NULL, is written as config.json in place of the original. */
-sterna_status sterna_hf_copy_side_files(const char *from, const char *to, const json_t *config,
-                                        sterna_error *err);
-
 #endif

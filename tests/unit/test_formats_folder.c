@@ -421,34 +421,6 @@ static void bitnet_weights_unite(void **state)
     refuse_path(test_folder, STERNA_ERROR_FORMAT, "'l.weight_scale' is missing");
 }
 
-/* ---- side files ---- */
-
-static void side_files_are_copied(void **state)
-{
-    (void)state;
-    clean_folder();
-    save_text(in_folder("config.json"), "{\"a\":1}");
-    save_text(in_folder("tokenizer.json"), "{\"b\":2}");
-    save_text(in_folder("model.safetensors"), "not copied");
-    save_text(in_folder("pytorch_model.bin"), "not copied");
-    char target[128];
-    snprintf(target, sizeof target, "%s/copy", test_folder);
-    json_t *config = json_pack("{s:i}", "c", 3);
-    for (int i = 0; i < 2; i++) {
-        assert_int_equal(sterna_hf_copy_side_files(test_folder, target, i ? config : NULL, NULL),
-                         STERNA_OK);
-        sterna_buffer b = load(in_folder("copy/config.json"));
-        assert_non_null(strstr(b.data, i ? "\"c\": 3" : "{\"a\":1}"));
-        sterna_buffer_free(&b);
-        b = load(in_folder("copy/tokenizer.json"));
-        assert_string_equal(b.data, "{\"b\":2}");
-        sterna_buffer_free(&b);
-        assert_false(sterna_path_exists(in_folder("copy/model.safetensors")));
-        assert_false(sterna_path_exists(in_folder("copy/pytorch_model.bin")));
-    }
-    json_decref(config);
-}
-
 /* ---- llama2.c ---- */
 
 /* dim 4, hidden 6, 2 layers, 2 heads, 1 kv head, 5 tokens, 3 positions */
@@ -602,7 +574,6 @@ int main(void)
         cmocka_unit_test(folders_hold_side_files),
         cmocka_unit_test(shards),
         cmocka_unit_test(bitnet_weights_unite),
-        cmocka_unit_test(side_files_are_copied),
         cmocka_unit_test(llama2c_files),
         cmocka_unit_test(llama2c_headers),
         cmocka_unit_test(folders_without_json_memory),

@@ -110,20 +110,27 @@ static sterna_status precompiled(sterna_tokenizer *t, const json_t *section, ste
                                       err);
 }
 
+/* What a Replace step of either pipeline says: a pattern that is text or a regex, and the content.
+ */
+static sterna_status replace_of(sterna_tokenizer *t, const char *part, const json_t *section,
+                                sterna_text *pattern, sterna_text *content, sterna_regex **regex,
+                                sterna_error *err)
+{
+    sterna_text string, expression, with = sterna_json_text(section, "content");
+    if (pattern_of(t, section, &string, &expression) || !with.data)
+        return malformed(t, part, "Replace", "a pattern or its content", err);
+    *content = keep(t, with);
+    if (!string.data) return compile(t, expression, regex, err);
+    *pattern = keep(t, string);
+    return STERNA_OK;
+}
+
 static sterna_status replacement(sterna_tokenizer *t, const json_t *section, sterna_error *err)
 {
     sterna_normalize_step step = {.kind = STERNA_NORMALIZE_REPLACE};
-    sterna_text string, regex, content = sterna_json_text(section, "content");
-    if (pattern_of(t, section, &string, &regex) || !content.data)
-        return malformed(t, "normalizer", "Replace", "a pattern or its content", err);
-    step.content = keep(t, content);
-    if (string.data) {
-        step.pattern = keep(t, string);
-    } else {
-        sterna_status status = compile(t, regex, &step.regex, err);
-        if (status) return status;
-    }
-    return sterna_tokenizer_normalize(t, step, err);
+    sterna_status status =
+        replace_of(t, "normalizer", section, &step.pattern, &step.content, &step.regex, err);
+    return status ? status : sterna_tokenizer_normalize(t, step, err);
 }
 
 static sterna_normalize_step bert_step(const json_t *section)
@@ -355,17 +362,9 @@ sterna_status sterna_json_pretokenizer(sterna_tokenizer *t, const json_t *sectio
 static sterna_status decode_replace(sterna_tokenizer *t, const json_t *section, sterna_error *err)
 {
     sterna_decode_step step = {.kind = STERNA_DECODE_REPLACE};
-    sterna_text string, regex, content = sterna_json_text(section, "content");
-    if (pattern_of(t, section, &string, &regex) || !content.data)
-        return malformed(t, "decoder", "Replace", "a pattern or its content", err);
-    step.content = keep(t, content);
-    if (string.data) {
-        step.pattern = keep(t, string);
-    } else {
-        sterna_status status = compile(t, regex, &step.regex, err);
-        if (status) return status;
-    }
-    return sterna_tokenizer_decode_step(t, step, err);
+    sterna_status status =
+        replace_of(t, "decoder", section, &step.pattern, &step.content, &step.regex, err);
+    return status ? status : sterna_tokenizer_decode_step(t, step, err);
 }
 
 static sterna_status decode_strip(sterna_tokenizer *t, const json_t *section, bool fused,

@@ -18,6 +18,7 @@ static const struct {
     {"tok_per_s", "tokens/s"},
     {"bytes_per_token", "bytes/token"},
     {"read_gb_s", "memory read, GB/s"},
+    {"int8_gop_s", "int8 peak, GOP/s"},
     {"rss_bytes", "peak memory"},
     {"resident_bytes", "memory"},
     {"load_s", "load time"},
@@ -53,7 +54,8 @@ static void number_text(const char *key, const json_t *value, char *text, size_t
         cli_bytes(number, text, size);
     else if (json_is_integer(value))
         cli_grouped(number, text, size);
-    else if (ends_with(key, "tok_per_s") || strcmp(key, "read_gb_s") == 0)
+    else if (ends_with(key, "tok_per_s") || strcmp(key, "read_gb_s") == 0 ||
+             strcmp(key, "int8_gop_s") == 0)
         snprintf(text, size, "%.1f", number);
     else if (ends_with(key, "_s"))
         snprintf(text, size, "%.2f s", number);

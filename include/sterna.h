@@ -273,7 +273,7 @@ typedef struct sterna_bench_options {
 } sterna_bench_options;
 
 /* Speed of a loaded model as a JSON object: model, threads, cpu, load_s, rss_bytes, read_gb_s,
- * prefill:
+ * int8_gop_s, prefill:
  * [{tokens, tok_per_s}], decode: [{context, tokens, tok_per_s, bytes_per_token}]. */
 STERNA_API sterna_status sterna_bench(sterna_model *model, const sterna_bench_options *options,
                                       char **json, sterna_error *err);

@@ -178,8 +178,10 @@ static sterna_status run(bench *b, const uint32_t *prefill, size_t n_prefill,
                  : sterna_fail_memory(err, "the measurements");
     double peak = peak_memory(); /* before the bandwidth's buffer counts */
     double read = status ? 0 : model->device->read_speed(model->device);
+    double products = status ? 0 : model->device->int8_peak(model->device);
     if (!status && (json_object_set_new(out, "rss_bytes", json_real(peak)) ||
-                    json_object_set_new(out, "read_gb_s", json_real(read * 1e-9))))
+                    json_object_set_new(out, "read_gb_s", json_real(read * 1e-9)) ||
+                    json_object_set_new(out, "int8_gop_s", json_real(products * 1e-9))))
         status = sterna_fail_memory(err, "the measurements");
     if (!status) status = to_text(out, json, err);
     json_decref(out);

@@ -366,22 +366,22 @@ typedef struct jinja_parser {
     sterna_error *err;
 } jinja_parser;
 
-/* Expression parsing, for jinja_statement.c. NULL after a failure. */
+/* The cursor over the tokens, and the nodes of the tree (jinja_cursor.c). Functions that can fail
+ * note the sentence in the parser and return false or NULL. */
+static inline const jinja_token *jinja_peek(const jinja_parser *parser)
+{
+    return &parser->tokens[parser->at];
+}
 bool sterna_jinja_parse_fail(jinja_parser *parser, sterna_status status, int line,
                              const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* Fails with what stands at the cursor. */
+bool sterna_jinja_unexpected(jinja_parser *parser, const char *wanted);
 jinja_node *sterna_jinja_new_node(jinja_parser *parser, jinja_kind kind, int line);
+/* Counts the levels below a node, which evaluation descends by recursion. */
+bool sterna_jinja_deepen(jinja_parser *parser, jinja_node *parent, const jinja_node *child);
 bool sterna_jinja_add_node(jinja_parser *parser, jinja_node *parent, jinja_nodes *list,
                            jinja_node *node);
-jinja_node *sterna_jinja_parse_expression(jinja_parser *parser, bool with_condition);
-/* An expression, or a tuple of them without brackets; stops in front of the name `end` too. */
-jinja_node *sterna_jinja_parse_tuple(jinja_parser *parser, bool with_condition, bool brackets,
-                                     const char *end);
-jinja_node *sterna_jinja_parse_filters(jinja_parser *parser, jinja_node *node, bool inline_start);
-jinja_node *sterna_jinja_parse_target(jinja_parser *parser, bool name_only, bool with_members,
-                                      const char *end);
 int sterna_jinja_symbol(jinja_parser *parser, const jinja_string *name);
-bool sterna_jinja_parse_body(jinja_parser *parser, jinja_node *parent, jinja_nodes *body,
-                             const char *const *ends, bool drop_end);
 const char *sterna_jinja_describe(const jinja_token *token, char buffer[64]);
 /* Operator and name tokens at the cursor. */
 bool sterna_jinja_at_op(const jinja_parser *parser, int op);
@@ -389,6 +389,16 @@ bool sterna_jinja_skip_op(jinja_parser *parser, int op);
 bool sterna_jinja_expect_op(jinja_parser *parser, int op);
 bool sterna_jinja_at_name(const jinja_parser *parser, const char *name);
 bool sterna_jinja_skip_name(jinja_parser *parser, const char *name);
+/* The grammar (jinja_parse.c; parse_body is jinja_statement.c). NULL after a failure. */
+jinja_node *sterna_jinja_parse_expression(jinja_parser *parser, bool with_condition);
+/* An expression, or a tuple of them without brackets; stops in front of the name `end` too. */
+jinja_node *sterna_jinja_parse_tuple(jinja_parser *parser, bool with_condition, bool brackets,
+                                     const char *end);
+jinja_node *sterna_jinja_parse_filters(jinja_parser *parser, jinja_node *node, bool inline_start);
+jinja_node *sterna_jinja_parse_target(jinja_parser *parser, bool name_only, bool with_members,
+                                      const char *end);
+bool sterna_jinja_parse_body(jinja_parser *parser, jinja_node *parent, jinja_nodes *body,
+                             const char *const *ends, bool drop_end);
 bool sterna_jinja_string_is(const jinja_string *string, const char *text);
 
 /* ---- one run ---- */
@@ -586,6 +596,14 @@ void sterna_jinja_line(const char *data, size_t size, size_t *without, size_t *w
 /* Finds the first (or last) place of a byte string; JINJA_UNKNOWN where there is none. */
 size_t sterna_jinja_find(const char *data, size_t size, const char *part, size_t part_size,
                          bool last);
+/* Lists of the parts of a string (jinja_split.c): split at `separator` (none = at spaces) at most
+ * `most` times from the left or the right; lines with or without their ends; (before, separator,
+ * after) around its first or last occurrence. */
+bool sterna_jinja_split(jinja_run *run, jinja_value self, jinja_value separator, jinja_value most,
+                        bool right, jinja_value *out);
+bool sterna_jinja_split_lines(jinja_run *run, jinja_value self, bool keep, jinja_value *out);
+bool sterna_jinja_partition(jinja_run *run, jinja_value self, jinja_value separator, bool last,
+                            jinja_value *out);
 
 /* jinja_eval.c, jinja_exec.c */
 bool sterna_jinja_eval(jinja_run *run, const jinja_node *node, jinja_scope *scope,

@@ -2,149 +2,18 @@
  * literals. Statements are in jinja_statement.c. */
 #include "text/jinja_internal.h"
 
-#include <stdio.h>
 #include <string.h>
-
-#include "base/hash.h"
-
-/* Levels of the tree that evaluation may have to descend in one expression or block. */
-#define TREE_DEPTH 1000
-
-bool sterna_jinja_parse_fail(jinja_parser *parser, sterna_status status, int line,
-                             const char *format, ...)
-{
-    char sentence[512];
-    va_list arguments;
-    if (parser->status != STERNA_OK) return false;
-    va_start(arguments, format);
-    vsnprintf(sentence, sizeof sentence, format, arguments);
-    va_end(arguments);
-    parser->status = sterna_fail(parser->err, status, "template line %d: %s", line, sentence);
-    return false;
-}
-
-static const jinja_token *peek(const jinja_parser *parser)
-{
-    return &parser->tokens[parser->at];
-}
 
 static const jinja_token *peek_next(const jinja_parser *parser)
 {
-    const jinja_token *token = peek(parser);
+    const jinja_token *token = jinja_peek(parser);
     return token->type == JINJA_TOKEN_END ? token : token + 1;
-}
-
-const char *sterna_jinja_describe(const jinja_token *token, char buffer[64])
-{
-    switch (token->type) {
-    case JINJA_TOKEN_DATA: return "text";
-    case JINJA_TOKEN_PRINT_BEGIN: return "{{";
-    case JINJA_TOKEN_PRINT_END: return "}}";
-    case JINJA_TOKEN_BLOCK_BEGIN: return "{%";
-    case JINJA_TOKEN_BLOCK_END: return "%}";
-    case JINJA_TOKEN_CONSTANT: return "a literal";
-    case JINJA_TOKEN_END: return "the end of the template";
-    case JINJA_TOKEN_NAME:
-        snprintf(buffer, 64, "%.*s",
-                 token->value.as.string->size < 60 ? (int)token->value.as.string->size : 60,
-                 token->value.as.string->data);
-        return buffer;
-    default:
-        if (token->op > 0xff)
-            snprintf(buffer, 64, "%c%c", token->op >> 8, token->op & 0xff);
-        else
-            snprintf(buffer, 64, "%c", token->op);
-        return buffer;
-    }
-}
-
-static bool unexpected(jinja_parser *parser, const char *wanted)
-{
-    char buffer[64];
-    return sterna_jinja_parse_fail(parser, STERNA_ERROR_FORMAT, peek(parser)->line,
-                                   "expected %s, found '%s'", wanted,
-                                   sterna_jinja_describe(peek(parser), buffer));
-}
-
-bool sterna_jinja_at_op(const jinja_parser *parser, int op)
-{
-    return peek(parser)->type == JINJA_TOKEN_OPERATOR && peek(parser)->op == op;
-}
-
-bool sterna_jinja_skip_op(jinja_parser *parser, int op)
-{
-    if (!sterna_jinja_at_op(parser, op)) return false;
-    parser->at++;
-    return true;
-}
-
-bool sterna_jinja_expect_op(jinja_parser *parser, int op)
-{
-    char wanted[4] = {(char)op, 0};
-    return sterna_jinja_skip_op(parser, op) || unexpected(parser, wanted);
-}
-
-bool sterna_jinja_at_name(const jinja_parser *parser, const char *name)
-{
-    return peek(parser)->type == JINJA_TOKEN_NAME &&
-           sterna_jinja_string_is(peek(parser)->value.as.string, name);
-}
-
-bool sterna_jinja_skip_name(jinja_parser *parser, const char *name)
-{
-    if (!sterna_jinja_at_name(parser, name)) return false;
-    parser->at++;
-    return true;
-}
-
-jinja_node *sterna_jinja_new_node(jinja_parser *parser, jinja_kind kind, int line)
-{
-    jinja_node *node = sterna_jinja_arena_alloc(&parser->program->arena, 1, sizeof *node);
-    if (!node) {
-        if (parser->status == STERNA_OK)
-            parser->status = sterna_fail_memory(parser->err, "a chat template");
-        return NULL;
-    }
-    memset(node, 0, sizeof *node);
-    node->kind = kind;
-    node->line = line;
-    return node;
-}
-
-/* Counts the levels below a node, which evaluation descends by recursion. */
-static bool deepen(jinja_parser *parser, jinja_node *parent, const jinja_node *child)
-{
-    if (!child) return false;
-    if (child->depth + 1 > parent->depth) parent->depth = child->depth + 1;
-    return parent->depth <= TREE_DEPTH ||
-           sterna_jinja_parse_fail(parser, STERNA_ERROR_LIMIT, parent->line,
-                                   "an expression or block has more than %d levels", TREE_DEPTH);
-}
-
-bool sterna_jinja_add_node(jinja_parser *parser, jinja_node *parent, jinja_nodes *list,
-                           jinja_node *node)
-{
-    if (!node || (parent && !deepen(parser, parent, node))) return false;
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity ? list->capacity * 2 : 4;
-        jinja_node **items =
-            sterna_jinja_arena_grow(&parser->program->arena, list->items,
-                                    list->count * sizeof *items, capacity * sizeof *items);
-        if (!items) {
-            parser->status = sterna_fail_memory(parser->err, "a chat template");
-            return false;
-        }
-        list->items = items;
-        list->capacity = capacity;
-    }
-    list->items[list->count++] = node;
-    return true;
 }
 
 static jinja_node *unary(jinja_parser *parser, jinja_kind kind, int line, jinja_node *a)
 {
     jinja_node *node = a ? sterna_jinja_new_node(parser, kind, line) : NULL;
-    if (!node || !deepen(parser, node, a)) return NULL;
+    if (!node || !sterna_jinja_deepen(parser, node, a)) return NULL;
     node->a = a;
     return node;
 }
@@ -153,41 +22,17 @@ static jinja_node *binary(jinja_parser *parser, jinja_kind kind, jinja_operator 
                           jinja_node *a, jinja_node *b)
 {
     jinja_node *node = b ? unary(parser, kind, line, a) : NULL;
-    if (!node || !deepen(parser, node, b)) return NULL;
+    if (!node || !sterna_jinja_deepen(parser, node, b)) return NULL;
     node->op = op;
     node->b = b;
     return node;
-}
-
-int sterna_jinja_symbol(jinja_parser *parser, const jinja_string *name)
-{
-    sterna_jinja_program *program = parser->program;
-    int32_t existing;
-    sterna_status status = sterna_map_put(parser->symbols, name->data, name->size,
-                                          (int32_t)program->symbol_count, &existing, parser->err);
-    if (status == STERNA_OK && existing >= 0) return existing;
-    if (status == STERNA_OK && program->symbol_count == parser->symbol_capacity) {
-        size_t capacity = parser->symbol_capacity ? parser->symbol_capacity * 2 : 32;
-        jinja_string **symbols = sterna_jinja_arena_grow(&program->arena, program->symbols,
-                                                         program->symbol_count * sizeof *symbols,
-                                                         capacity * sizeof *symbols);
-        if (!symbols) status = sterna_fail_memory(parser->err, "a chat template");
-        if (symbols) program->symbols = symbols;
-        if (symbols) parser->symbol_capacity = capacity;
-    }
-    if (status != STERNA_OK) {
-        parser->status = status;
-        return -1;
-    }
-    program->symbols[program->symbol_count] = (jinja_string *)name;
-    return (int)program->symbol_count++;
 }
 
 /* ---- literals and names ---- */
 
 static jinja_node *parse_string(jinja_parser *parser)
 {
-    const jinja_token *first = peek(parser);
+    const jinja_token *first = jinja_peek(parser);
     size_t size = 0, count = 0;
     while (parser->tokens[parser->at].type == JINJA_TOKEN_CONSTANT &&
            parser->tokens[parser->at].value.type == JINJA_STRING) {
@@ -227,7 +72,7 @@ static void note_special(jinja_parser *parser, int symbol)
 
 static jinja_node *parse_name(jinja_parser *parser, bool with_members)
 {
-    const jinja_token *token = peek(parser);
+    const jinja_token *token = jinja_peek(parser);
     const jinja_string *name = token->value.as.string;
     parser->at++;
     bool truth = sterna_jinja_string_is(name, "true") || sterna_jinja_string_is(name, "True");
@@ -244,12 +89,12 @@ static jinja_node *parse_name(jinja_parser *parser, bool with_members)
     node->symbol = sterna_jinja_symbol(parser, name);
     if (node->symbol < 0) return NULL;
     if (with_members && sterna_jinja_skip_op(parser, '.')) {
-        if (peek(parser)->type != JINJA_TOKEN_NAME) {
-            unexpected(parser, "a name behind the dot");
+        if (jinja_peek(parser)->type != JINJA_TOKEN_NAME) {
+            sterna_jinja_unexpected(parser, "a name behind the dot");
             return NULL;
         }
         node->kind = JINJA_MEMBER;
-        node->value = peek(parser)->value;
+        node->value = jinja_peek(parser)->value;
         parser->at++;
         return node;
     }
@@ -261,8 +106,8 @@ static jinja_node *parse_name(jinja_parser *parser, bool with_members)
 static jinja_node *parse_display(jinja_parser *parser, bool dict)
 {
     int close = dict ? '}' : ']';
-    jinja_node *node =
-        sterna_jinja_new_node(parser, dict ? JINJA_DICT_OF : JINJA_LIST_OF, peek(parser)->line);
+    jinja_node *node = sterna_jinja_new_node(parser, dict ? JINJA_DICT_OF : JINJA_LIST_OF,
+                                             jinja_peek(parser)->line);
     parser->at++;
     while (node && !sterna_jinja_at_op(parser, close)) {
         if (node->items.count && !sterna_jinja_expect_op(parser, ',')) return NULL;
@@ -281,7 +126,7 @@ static jinja_node *parse_display(jinja_parser *parser, bool dict)
 
 static jinja_node *parse_primary(jinja_parser *parser, bool with_members)
 {
-    const jinja_token *token = peek(parser);
+    const jinja_token *token = jinja_peek(parser);
     if (token->type == JINJA_TOKEN_NAME) return parse_name(parser, with_members);
     if (token->type == JINJA_TOKEN_CONSTANT) {
         if (token->value.type == JINJA_STRING) return parse_string(parser);
@@ -296,7 +141,7 @@ static jinja_node *parse_primary(jinja_parser *parser, bool with_members)
         jinja_node *node = sterna_jinja_parse_tuple(parser, true, true, NULL);
         return node && sterna_jinja_expect_op(parser, ')') ? node : NULL;
     }
-    unexpected(parser, "an expression");
+    sterna_jinja_unexpected(parser, "an expression");
     return NULL;
 }
 
@@ -330,23 +175,24 @@ static bool add_keyword(jinja_parser *parser, jinja_call *call, const jinja_stri
 static bool parse_argument(jinja_parser *parser, jinja_node *node, jinja_call *call)
 {
     bool ordered = true;
-    const jinja_token *token = peek(parser);
+    const jinja_token *token = jinja_peek(parser);
     const jinja_token *next = peek_next(parser);
     if (sterna_jinja_skip_op(parser, '*')) {
         ordered = !call->star && !call->double_star;
         call->star = sterna_jinja_parse_expression(parser, true);
-        if (!call->star || !deepen(parser, node, call->star)) return false;
+        if (!call->star || !sterna_jinja_deepen(parser, node, call->star)) return false;
     } else if (sterna_jinja_skip_op(parser, '*' << 8 | '*')) {
         ordered = !call->double_star;
         call->double_star = sterna_jinja_parse_expression(parser, true);
-        if (!call->double_star || !deepen(parser, node, call->double_star)) return false;
+        if (!call->double_star || !sterna_jinja_deepen(parser, node, call->double_star))
+            return false;
     } else if (token->type == JINJA_TOKEN_NAME && next->type == JINJA_TOKEN_OPERATOR &&
                next->op == '=') {
         parser->at += 2;
         ordered = !call->double_star;
         jinja_node *value = sterna_jinja_parse_expression(parser, true);
         if (!add_keyword(parser, call, token->value.as.string, value) ||
-            !deepen(parser, node, value))
+            !sterna_jinja_deepen(parser, node, value))
             return false;
     } else {
         ordered = !call->star && !call->double_star && !call->keyword_count;
@@ -379,14 +225,14 @@ static bool parse_arguments(jinja_parser *parser, jinja_node *node)
 
 static jinja_node *parse_call(jinja_parser *parser, jinja_node *callee)
 {
-    jinja_node *node = unary(parser, JINJA_CALL, peek(parser)->line, callee);
+    jinja_node *node = unary(parser, JINJA_CALL, jinja_peek(parser)->line, callee);
     return node && parse_arguments(parser, node) ? node : NULL;
 }
 
 /* The inside of [...]: an index or a slice. */
 static jinja_node *parse_item(jinja_parser *parser, jinja_node *owner)
 {
-    int line = peek(parser)->line;
+    int line = jinja_peek(parser)->line;
     jinja_node *parts[3] = {NULL, NULL, NULL};
     int part = 0;
     parser->at++;
@@ -415,7 +261,7 @@ static jinja_node *parse_item(jinja_parser *parser, jinja_node *owner)
     if (part == 0) return binary(parser, JINJA_ITEM, JINJA_ADD, line, owner, parts[0]);
     jinja_node *node = unary(parser, JINJA_SLICE, line, owner);
     for (int i = 0; i < 3 && node; i++)
-        if (parts[i] && !deepen(parser, node, parts[i])) return NULL;
+        if (parts[i] && !sterna_jinja_deepen(parser, node, parts[i])) return NULL;
     if (!node) return NULL;
     node->b = parts[0];
     node->c = parts[1];
@@ -426,12 +272,12 @@ static jinja_node *parse_item(jinja_parser *parser, jinja_node *owner)
 static jinja_node *parse_postfix(jinja_parser *parser, jinja_node *node)
 {
     while (node) {
-        int line = peek(parser)->line;
+        int line = jinja_peek(parser)->line;
         if (sterna_jinja_skip_op(parser, '.')) {
-            const jinja_token *token = peek(parser);
+            const jinja_token *token = jinja_peek(parser);
             bool name = token->type == JINJA_TOKEN_NAME;
             if (!name && !(token->type == JINJA_TOKEN_CONSTANT && token->value.type == JINJA_INT)) {
-                unexpected(parser, "a name or number behind the dot");
+                sterna_jinja_unexpected(parser, "a name or number behind the dot");
                 return NULL;
             }
             if (!name) {
@@ -473,13 +319,15 @@ static bool resolve(jinja_parser *parser, jinja_node *node, const char *what)
 /* The name of a filter or test, with dots. */
 static bool parse_callable_name(jinja_parser *parser, jinja_node *node)
 {
-    if (peek(parser)->type != JINJA_TOKEN_NAME)
-        return unexpected(parser, "the name of a filter or test");
-    node->value = peek(parser)->value;
+    if (jinja_peek(parser)->type != JINJA_TOKEN_NAME)
+        return sterna_jinja_unexpected(parser, "the name of a filter or test");
+    node->value = jinja_peek(parser)->value;
     parser->at++;
     while (sterna_jinja_skip_op(parser, '.')) {
-        if (peek(parser)->type != JINJA_TOKEN_NAME) return unexpected(parser, "a name");
-        node->value = peek(parser)->value; /* no name with a dot exists: unknown in any case */
+        if (jinja_peek(parser)->type != JINJA_TOKEN_NAME)
+            return sterna_jinja_unexpected(parser, "a name");
+        node->value =
+            jinja_peek(parser)->value; /* no name with a dot exists: unknown in any case */
         parser->at++;
     }
     return true;
@@ -489,7 +337,7 @@ jinja_node *sterna_jinja_parse_filters(jinja_parser *parser, jinja_node *node, b
 {
     while (node && (inline_start || sterna_jinja_skip_op(parser, '|'))) {
         inline_start = false;
-        node = unary(parser, JINJA_FILTER, peek(parser)->line, node);
+        node = unary(parser, JINJA_FILTER, jinja_peek(parser)->line, node);
         if (!node || !parse_callable_name(parser, node) || !resolve(parser, node, "filter") ||
             !parse_arguments(parser, node))
             return NULL;
@@ -499,12 +347,12 @@ jinja_node *sterna_jinja_parse_filters(jinja_parser *parser, jinja_node *node, b
 
 static jinja_node *parse_test(jinja_parser *parser, jinja_node *value)
 {
-    int line = peek(parser)->line;
+    int line = jinja_peek(parser)->line;
     parser->at++;
     bool negated = sterna_jinja_skip_name(parser, "not");
     jinja_node *node = unary(parser, JINJA_TEST, line, value);
     if (!node || !parse_callable_name(parser, node) || !resolve(parser, node, "test")) return NULL;
-    const jinja_token *token = peek(parser);
+    const jinja_token *token = jinja_peek(parser);
     bool operand = token->type == JINJA_TOKEN_NAME || token->type == JINJA_TOKEN_CONSTANT ||
                    sterna_jinja_at_op(parser, '[') || sterna_jinja_at_op(parser, '{');
     if (sterna_jinja_at_op(parser, '(')) {
@@ -535,7 +383,7 @@ static jinja_node *parse_test(jinja_parser *parser, jinja_node *value)
 static jinja_node *parse_unary(jinja_parser *parser, bool with_filters)
 {
     jinja_node *node;
-    int line = peek(parser)->line;
+    int line = jinja_peek(parser)->line;
     bool minus = sterna_jinja_at_op(parser, '-');
     if (minus || sterna_jinja_at_op(parser, '+')) {
         if (++parser->depth > JINJA_MAX_NESTING) {
@@ -565,7 +413,7 @@ static jinja_node *parse_unary(jinja_parser *parser, bool with_filters)
 
 static jinja_node *parse_power(jinja_parser *parser)
 {
-    int line = peek(parser)->line;
+    int line = jinja_peek(parser)->line;
     jinja_node *left = parse_unary(parser, true);
     while (left && sterna_jinja_skip_op(parser, '*' << 8 | '*'))
         left = binary(parser, JINJA_BINARY, JINJA_POWER, line, left, parse_unary(parser, true));
@@ -574,7 +422,7 @@ static jinja_node *parse_power(jinja_parser *parser)
 
 static jinja_node *parse_product(jinja_parser *parser)
 {
-    int line = peek(parser)->line;
+    int line = jinja_peek(parser)->line;
     jinja_node *left = parse_power(parser);
     while (left) {
         jinja_operator op = sterna_jinja_skip_op(parser, '*')              ? JINJA_MULTIPLY
@@ -590,7 +438,7 @@ static jinja_node *parse_product(jinja_parser *parser)
 
 static jinja_node *parse_concat(jinja_parser *parser)
 {
-    int line = peek(parser)->line;
+    int line = jinja_peek(parser)->line;
     jinja_node *first = parse_product(parser);
     if (!first || !sterna_jinja_at_op(parser, '~')) return first;
     jinja_node *node = sterna_jinja_new_node(parser, JINJA_CONCAT, line);
@@ -602,7 +450,7 @@ static jinja_node *parse_concat(jinja_parser *parser)
 
 static jinja_node *parse_sum(jinja_parser *parser)
 {
-    int line = peek(parser)->line;
+    int line = jinja_peek(parser)->line;
     jinja_node *left = parse_concat(parser);
     while (left && (sterna_jinja_at_op(parser, '+') || sterna_jinja_at_op(parser, '-'))) {
         jinja_operator op = sterna_jinja_at_op(parser, '+') ? JINJA_ADD : JINJA_SUBTRACT;
@@ -643,7 +491,7 @@ static bool skip_comparison(jinja_parser *parser, jinja_operator *op)
 
 static jinja_node *parse_comparison(jinja_parser *parser)
 {
-    int line = peek(parser)->line;
+    int line = jinja_peek(parser)->line;
     jinja_node *first = parse_sum(parser), *node = NULL;
     jinja_operator op;
     size_t capacity = 0;
@@ -669,7 +517,7 @@ static jinja_node *parse_comparison(jinja_parser *parser)
 
 static jinja_node *parse_not(jinja_parser *parser)
 {
-    int line = peek(parser)->line;
+    int line = jinja_peek(parser)->line;
     if (!sterna_jinja_skip_name(parser, "not")) return parse_comparison(parser);
     if (++parser->depth > JINJA_MAX_NESTING) {
         sterna_jinja_parse_fail(parser, STERNA_ERROR_LIMIT, line,
@@ -683,7 +531,7 @@ static jinja_node *parse_not(jinja_parser *parser)
 
 static jinja_node *parse_and(jinja_parser *parser)
 {
-    int line = peek(parser)->line;
+    int line = jinja_peek(parser)->line;
     jinja_node *left = parse_not(parser);
     while (left && sterna_jinja_skip_name(parser, "and"))
         left = binary(parser, JINJA_AND, JINJA_ADD, line, left, parse_not(parser));
@@ -692,7 +540,7 @@ static jinja_node *parse_and(jinja_parser *parser)
 
 static jinja_node *parse_or(jinja_parser *parser)
 {
-    int line = peek(parser)->line;
+    int line = jinja_peek(parser)->line;
     jinja_node *left = parse_and(parser);
     while (left && sterna_jinja_skip_name(parser, "or"))
         left = binary(parser, JINJA_OR, JINJA_ADD, line, left, parse_and(parser));
@@ -701,7 +549,7 @@ static jinja_node *parse_or(jinja_parser *parser)
 
 static jinja_node *parse_condition(jinja_parser *parser)
 {
-    int line = peek(parser)->line;
+    int line = jinja_peek(parser)->line;
     size_t unknown = parser->unknown_count;
     jinja_node *value = parse_or(parser);
     while (value && sterna_jinja_skip_name(parser, "if")) {
@@ -711,7 +559,7 @@ static jinja_node *parse_condition(jinja_parser *parser)
             if (!otherwise) return NULL;
         }
         value = binary(parser, JINJA_CONDITION, JINJA_ADD, line, test, value);
-        if (!value || (otherwise && !deepen(parser, value, otherwise))) return NULL;
+        if (!value || (otherwise && !sterna_jinja_deepen(parser, value, otherwise))) return NULL;
         value->c = otherwise;
         parser->unknown_count = unknown; /* what a condition guards may be unknown */
     }
@@ -721,7 +569,7 @@ static jinja_node *parse_condition(jinja_parser *parser)
 jinja_node *sterna_jinja_parse_expression(jinja_parser *parser, bool with_condition)
 {
     if (++parser->depth > JINJA_MAX_NESTING) {
-        sterna_jinja_parse_fail(parser, STERNA_ERROR_LIMIT, peek(parser)->line,
+        sterna_jinja_parse_fail(parser, STERNA_ERROR_LIMIT, jinja_peek(parser)->line,
                                 "the expression is nested more than %d levels deep",
                                 JINJA_MAX_NESTING);
         return NULL;
@@ -733,7 +581,7 @@ jinja_node *sterna_jinja_parse_expression(jinja_parser *parser, bool with_condit
 
 static bool at_tuple_end(const jinja_parser *parser, const char *end)
 {
-    const jinja_token *token = peek(parser);
+    const jinja_token *token = jinja_peek(parser);
     return token->type == JINJA_TOKEN_PRINT_END || token->type == JINJA_TOKEN_BLOCK_END ||
            sterna_jinja_at_op(parser, ')') || (end && sterna_jinja_at_name(parser, end));
 }
@@ -742,7 +590,7 @@ static bool at_tuple_end(const jinja_parser *parser, const char *end)
 static jinja_node *parse_tuple(jinja_parser *parser, bool simple, bool with_condition,
                                bool with_members, bool brackets, const char *end)
 {
-    jinja_node *tuple = sterna_jinja_new_node(parser, JINJA_TUPLE_OF, peek(parser)->line);
+    jinja_node *tuple = sterna_jinja_new_node(parser, JINJA_TUPLE_OF, jinja_peek(parser)->line);
     bool comma = false;
     while (tuple && !at_tuple_end(parser, end)) {
         jinja_node *item = simple ? parse_primary(parser, with_members)
@@ -754,7 +602,7 @@ static jinja_node *parse_tuple(jinja_parser *parser, bool simple, bool with_cond
     if (!tuple || comma) return tuple;
     if (tuple->items.count) return tuple->items.items[0];
     if (brackets) return tuple;
-    unexpected(parser, "an expression");
+    sterna_jinja_unexpected(parser, "an expression");
     return NULL;
 }
 
@@ -782,8 +630,8 @@ static bool assignable(jinja_parser *parser, const jinja_node *node)
 jinja_node *sterna_jinja_parse_target(jinja_parser *parser, bool name_only, bool with_members,
                                       const char *end)
 {
-    if (name_only && peek(parser)->type != JINJA_TOKEN_NAME) {
-        unexpected(parser, "a name");
+    if (name_only && jinja_peek(parser)->type != JINJA_TOKEN_NAME) {
+        sterna_jinja_unexpected(parser, "a name");
         return NULL;
     }
     jinja_node *node = name_only ? parse_primary(parser, false)

@@ -7,21 +7,16 @@
 #include "base/hash.h"
 #include "base/memory.h"
 
-static const jinja_token *peek(const jinja_parser *parser)
-{
-    return &parser->tokens[parser->at];
-}
-
 static bool expect_end(jinja_parser *parser)
 {
     char buffer[64];
-    if (peek(parser)->type == JINJA_TOKEN_BLOCK_END) {
+    if (jinja_peek(parser)->type == JINJA_TOKEN_BLOCK_END) {
         parser->at++;
         return true;
     }
-    return sterna_jinja_parse_fail(parser, STERNA_ERROR_FORMAT, peek(parser)->line,
+    return sterna_jinja_parse_fail(parser, STERNA_ERROR_FORMAT, jinja_peek(parser)->line,
                                    "expected %%}, found '%s'",
-                                   sterna_jinja_describe(peek(parser), buffer));
+                                   sterna_jinja_describe(jinja_peek(parser), buffer));
 }
 
 static jinja_node *out_of_memory(jinja_parser *parser)
@@ -49,7 +44,7 @@ static jinja_node *parse_for(jinja_parser *parser, jinja_node *node)
     node->a = sterna_jinja_parse_target(parser, false, false, "in");
     if (!node->a) return NULL;
     if (!sterna_jinja_skip_name(parser, "in")) {
-        sterna_jinja_parse_fail(parser, STERNA_ERROR_FORMAT, peek(parser)->line,
+        sterna_jinja_parse_fail(parser, STERNA_ERROR_FORMAT, jinja_peek(parser)->line,
                                 "expected 'in' in a for tag");
         return NULL;
     }
@@ -87,7 +82,7 @@ static jinja_node *parse_if(jinja_parser *parser, jinja_node *node)
         if (!part->a || !deepen(part, part->a)) return NULL;
         if (!sterna_jinja_parse_body(parser, part, &part->items, end_if, false)) return NULL;
         if (!sterna_jinja_skip_name(parser, "elif")) break;
-        jinja_node *next = sterna_jinja_new_node(parser, JINJA_IF, peek(parser)->line);
+        jinja_node *next = sterna_jinja_new_node(parser, JINJA_IF, jinja_peek(parser)->line);
         if (!sterna_jinja_add_node(parser, NULL, &part->else_items, next)) return NULL;
         part = next;
     }
@@ -180,7 +175,7 @@ static jinja_node *new_signature(jinja_parser *parser, jinja_node *node)
 static jinja_node *parse_macro(jinja_parser *parser, jinja_node *node)
 {
     static const char *const ends[] = {"endmacro", NULL};
-    jinja_value name = peek(parser)->value;
+    jinja_value name = jinja_peek(parser)->value;
     jinja_node *target = sterna_jinja_parse_target(parser, true, false, NULL);
     if (!target || !new_signature(parser, node) || !parse_signature(parser, node->signature) ||
         !parse_function_body(parser, node, ends))
@@ -236,7 +231,7 @@ static jinja_node *parse_with(jinja_parser *parser, jinja_node *node)
 {
     static const char *const ends[] = {"endwith", NULL};
     bool soft = parser->soft;
-    while (peek(parser)->type != JINJA_TOKEN_BLOCK_END) {
+    while (jinja_peek(parser)->type != JINJA_TOKEN_BLOCK_END) {
         if (node->else_items.count && !sterna_jinja_expect_op(parser, ',')) return NULL;
         unsigned fors = parser->for_depth;
         parser->for_depth = 0; /* `with loop = x` is allowed */
@@ -265,12 +260,12 @@ static jinja_node *parse_block(jinja_parser *parser, jinja_node *node)
 {
     static const char *const ends[] = {"endblock", NULL};
     char name[64];
-    if (peek(parser)->type != JINJA_TOKEN_NAME) {
+    if (jinja_peek(parser)->type != JINJA_TOKEN_NAME) {
         sterna_jinja_parse_fail(parser, STERNA_ERROR_FORMAT, node->line, "a block needs a name");
         return NULL;
     }
-    snprintf(name, sizeof name, "%.*s", (int)(peek(parser)->value.as.string->size & 63),
-             peek(parser)->value.as.string->data);
+    snprintf(name, sizeof name, "%.*s", (int)(jinja_peek(parser)->value.as.string->size & 63),
+             jinja_peek(parser)->value.as.string->data);
     parser->at++;
     sterna_jinja_skip_name(parser, "scoped");
     if (sterna_jinja_skip_name(parser, "required")) {
@@ -299,7 +294,7 @@ static jinja_node *parse_autoescape(jinja_parser *parser, jinja_node *node)
 /* {% print a, b %} */
 static jinja_node *parse_print(jinja_parser *parser, jinja_node *node)
 {
-    while (peek(parser)->type != JINJA_TOKEN_BLOCK_END) {
+    while (jinja_peek(parser)->type != JINJA_TOKEN_BLOCK_END) {
         if (node->items.count && !sterna_jinja_expect_op(parser, ',')) return NULL;
         jinja_node *print = sterna_jinja_new_node(parser, JINJA_PRINT, node->line);
         if (!print) return NULL;
@@ -323,7 +318,8 @@ static jinja_node *parse_loop_control(jinja_parser *parser, jinja_node *node)
 static jinja_node *parse_refused(jinja_parser *parser, jinja_node *node)
 {
     node->value = parser->tokens[parser->at - 1].value;
-    while (peek(parser)->type != JINJA_TOKEN_BLOCK_END && peek(parser)->type != JINJA_TOKEN_END)
+    while (jinja_peek(parser)->type != JINJA_TOKEN_BLOCK_END &&
+           jinja_peek(parser)->type != JINJA_TOKEN_END)
         parser->at++;
     return node;
 }
@@ -355,7 +351,7 @@ static const struct {
 static jinja_node *parse_statement(jinja_parser *parser)
 {
     char buffer[64];
-    const jinja_token *token = peek(parser);
+    const jinja_token *token = jinja_peek(parser);
     for (size_t i = 0; token->type == JINJA_TOKEN_NAME && i < sizeof tags / sizeof *tags; i++) {
         if (!sterna_jinja_string_is(token->value.as.string, tags[i].name)) continue;
         if (++parser->depth > JINJA_MAX_NESTING) {
@@ -388,7 +384,7 @@ static bool parse_statements(jinja_parser *parser, jinja_node *parent, jinja_nod
 {
     char buffer[64];
     for (;;) {
-        const jinja_token *token = peek(parser);
+        const jinja_token *token = jinja_peek(parser);
         jinja_node *node = NULL;
         if (token->type == JINJA_TOKEN_END) {
             return !ends ||
@@ -403,10 +399,10 @@ static bool parse_statements(jinja_parser *parser, jinja_node *parent, jinja_nod
             node = sterna_jinja_new_node(parser, JINJA_PRINT, token->line);
             if (node) node->a = sterna_jinja_parse_tuple(parser, true, false, NULL);
             if (!node || !deepen(node, node->a)) return false;
-            if (peek(parser)->type != JINJA_TOKEN_PRINT_END)
+            if (jinja_peek(parser)->type != JINJA_TOKEN_PRINT_END)
                 return sterna_jinja_parse_fail(parser, STERNA_ERROR_FORMAT, token->line,
                                                "expected }}, found '%s'",
-                                               sterna_jinja_describe(peek(parser), buffer));
+                                               sterna_jinja_describe(jinja_peek(parser), buffer));
             parser->at++;
         } else {
             if (at_end(parser, ends)) return true;

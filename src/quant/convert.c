@@ -143,8 +143,9 @@ sterna_status sterna_convert_model(const char *in, const char *out,
     status = sterna_model_writer_commit(stream.writer, err);
     stream.writer = NULL;
     if (!status && report)
-        status = sterna_receipt_write(in, out, file, plan.items, plan.count,
-                                      describe_settings(options), report, err);
+        status = sterna_receipt_text(
+            sterna_receipt_make(in, out, file, plan.items, plan.count, describe_settings(options)),
+            report, err);
 end:
     sterna_model_writer_abort(stream.writer);
     sterna_export_close(&plan);

@@ -58,9 +58,8 @@ static uint64_t file_size(const char *path)
     return stat(path, &info) == 0 ? (uint64_t)info.st_size : 0;
 }
 
-sterna_status sterna_receipt_write(const char *in, const char *out, const sterna_model_file *file,
-                                   const sterna_item *items, size_t count, json_t *settings,
-                                   char **json, sterna_error *err)
+json_t *sterna_receipt_make(const char *in, const char *out, const sterna_model_file *file,
+                            const sterna_item *items, size_t count, json_t *settings)
 {
     totals sum = {0};
     uint64_t bytes = file_size(out);
@@ -88,8 +87,15 @@ sterna_status sterna_receipt_write(const char *in, const char *out, const sterna
     };
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         failed |= json_object_set_new(object, fields[i].key, fields[i].value);
-    char *text = failed ? NULL : json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
+    if (!failed) return object;
     json_decref(object);
+    return NULL;
+}
+
+sterna_status sterna_receipt_text(json_t *receipt, char **json, sterna_error *err)
+{
+    char *text = receipt ? json_dumps(receipt, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) : NULL;
+    json_decref(receipt);
     if (!text) return sterna_fail_memory(err, "the receipt");
     *json = text;
     return STERNA_OK;

@@ -1,0 +1,95 @@
+#include "quant/calibrated.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+#include "quant/rotate.h"
+
+/* What a model must not have to be calibrated. */
+static sterna_status check_source(const sterna_model_file *file, sterna_error *err)
+{
+    sterna_hadamard_rules rules;
+    sterna_status status = sterna_hadamard_read(file, &rules, err);
+    if (status) return status;
+    bool transformed = rules.names || rules.inverse_names;
+    sterna_hadamard_free(&rules);
+    if (transformed)
+        return sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
+                           "%s: the model's matrices are stored transformed (Hadamard metadata); "
+                           "quantize the model that it was made from",
+                           file->path);
+    for (size_t i = 0; i < file->n_tensors; i++) {
+        const char *name = file->tensors[i].name;
+        size_t size = strlen(name);
+        if (size > 6 && strcmp(name + size - 6, ".scale") == 0)
+            return sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
+                               "%s: the factor '%s' of a matrix cannot be calibrated; choose the "
+                               "method itf",
+                               file->path, name);
+    }
+    return STERNA_OK;
+}
+
+/* The names of the matrices whose inputs are transformed, into the metadata. */
+static sterna_status write_rotation(const sterna_hadamard_rules *rules, const sterna_export *plan,
+                                    sterna_model_writer *writer, sterna_error *err)
+{
+    sterna_text *names = sterna_calloc(plan->count, sizeof *names);
+    if (!names) return sterna_fail_memory(err, "the names of the transformed tensors");
+    size_t count = 0;
+    for (size_t i = 0; i < plan->count; i++) {
+        const sterna_item *item = &plan->items[i];
+        bool known = false;
+        for (size_t k = 0; k < rules->n_widths; k++)
+            known |= rules->widths[k].width == item->tensor->dims[0];
+        if (item->verb == STERNA_VERB_READY && known)
+            names[count++] = (sterna_text){item->name, strlen(item->name)};
+    }
+    sterna_status status = sterna_rotation_write(rules, names, count, writer, err);
+    sterna_free(names);
+    return status;
+}
+
+static bool anything_to_fit(const sterna_export *plan)
+{
+    for (size_t i = 0; i < plan->count; i++)
+        if (plan->items[i].verb == STERNA_VERB_FIT) return true;
+    return false;
+}
+
+static sterna_status check(const sterna_model_file *file, const sterna_export *plan, int threads,
+                           sterna_error *err)
+{
+    sterna_status status = check_source(file, err);
+    for (size_t i = 0; i < plan->count && !status; i++)
+        if (plan->items[i].verb == STERNA_VERB_FIT)
+            status = sterna_item_check(&plan->items[i], threads, err);
+    return status;
+}
+
+sterna_status sterna_calibrated(const sterna_model_file *file, const char *in,
+                                const sterna_settings *settings, sterna_export *plan,
+                                sterna_model_writer *writer, sterna_facts *facts, sterna_error *err)
+{
+    sterna_calibration calibration;
+    sterna_hadamard_rules rules = {0};
+    if (!anything_to_fit(plan)) return STERNA_OK;
+    sterna_status status = check(file, plan, settings->threads, err);
+    sterna_facts_stage(facts, "checking");
+    if (status) return status;
+    status = sterna_calibration_make(in, &settings->calibration, &calibration, err);
+    if (status == STERNA_ERROR_UNSUPPORTED)
+        sterna_fail_prefix(err, "calibration runs the model (--method itf does not)");
+    if (status) return status;
+    facts->windows = calibration.windows;
+    facts->length = calibration.length;
+    facts->generated = calibration.generated;
+    sterna_facts_stage(facts, "calibration text");
+    status = sterna_propagate(file, &calibration, &settings->propagation, plan->items, plan->count,
+                              &rules, err);
+    sterna_calibration_free(&calibration);
+    sterna_facts_stage(facts, "fitting layers");
+    if (!status) status = write_rotation(&rules, plan, writer, err);
+    sterna_hadamard_free(&rules);
+    return status;
+}

@@ -1,0 +1,52 @@
+#include "quant/facts.h"
+
+#include <sys/resource.h>
+
+#include "base/clock.h"
+#include "base/cpu.h"
+
+void sterna_facts_start(sterna_facts *facts)
+{
+    *facts = (sterna_facts){0};
+    facts->start = facts->last = sterna_now();
+}
+
+void sterna_facts_stage(sterna_facts *facts, const char *name)
+{
+    double now = sterna_now();
+    if (facts->n_stages < STERNA_FACTS_STAGES) {
+        facts->stages[facts->n_stages].name = name;
+        facts->stages[facts->n_stages++].seconds = now - facts->last;
+    }
+    facts->last = now;
+}
+
+/* Resident bytes at the peak of this process so far. */
+static double peak_memory(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) ? 0 : 1024.0 * (double)usage.ru_maxrss;
+}
+
+int sterna_facts_describe(const sterna_facts *facts, json_t *receipt)
+{
+    uint32_t features;
+    int failed = 0;
+    json_t *stages = json_array();
+    for (size_t i = 0; i < facts->n_stages; i++)
+        failed |=
+            json_array_append_new(stages, json_pack("{s:s, s:f}", "stage", facts->stages[i].name,
+                                                    "time_s", facts->stages[i].seconds));
+    if (facts->windows)
+        failed |= json_object_set_new(
+            receipt, "calibration",
+            json_pack("{s:I, s:I, s:I}", "tokens", (json_int_t)(facts->windows * facts->length),
+                      "window", (json_int_t)facts->length, "generated_tokens",
+                      (json_int_t)(facts->generated * facts->length)));
+    failed |= json_object_set_new(receipt, "stages", stages);
+    failed |= json_object_set_new(receipt, "time_s", json_real(facts->last - facts->start));
+    failed |= json_object_set_new(receipt, "peak_bytes", json_integer((json_int_t)peak_memory()));
+    const char *cpu =
+        sterna_cpu_level("auto", &features, NULL) ? "unknown" : sterna_cpu_level_name(features);
+    return failed | json_object_set_new(receipt, "cpu", json_string(cpu));
+}

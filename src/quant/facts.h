@@ -1,0 +1,28 @@
+/* What a run of the quantizer found on its way, for the receipt. */
+#ifndef STERNA_QUANT_FACTS_H
+#define STERNA_QUANT_FACTS_H
+
+#include <jansson.h>
+#include <stddef.h>
+
+enum { STERNA_FACTS_STAGES = 8 };
+
+typedef struct sterna_facts {
+    double start, last; /* seconds of the clock: of the run, of the last stage's end */
+    struct {
+        const char *name;
+        double seconds;
+    } stages[STERNA_FACTS_STAGES];
+    size_t n_stages;
+    /* calibration; windows 0: there was none */
+    size_t windows, length, generated; /* windows, tokens of each, windows that the model wrote */
+} sterna_facts;
+
+void sterna_facts_start(sterna_facts *facts);
+/* What happened since the stage before (or the start) was `name`, a literal. */
+void sterna_facts_stage(sterna_facts *facts, const char *name);
+/* Calibration, times, peak memory and the machine as members of `receipt`; nonzero when memory ran
+ * out. */
+int sterna_facts_describe(const sterna_facts *facts, json_t *receipt);
+
+#endif

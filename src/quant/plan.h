@@ -1,0 +1,13 @@
+/* What becomes of each tensor: which are made ternary, which are kept and as what. */
+#ifndef STERNA_QUANT_PLAN_H
+#define STERNA_QUANT_PLAN_H
+
+#include "quant/export.h"
+#include "quant/settings.h"
+
+/* Gives every item of `plan` its type and verb. BitNet master weights turn unnamed settings into
+ * the rule that they were trained for. Fails when nothing would become ternary. */
+sterna_status sterna_plan(const char *in, sterna_export *plan, sterna_settings *settings,
+                          sterna_error *err);
+
+#endif

@@ -1,0 +1,29 @@
+/* What a caller asked the quantizer for, checked and with every default filled in. */
+#ifndef STERNA_QUANT_SETTINGS_H
+#define STERNA_QUANT_SETTINGS_H
+
+#include <jansson.h>
+
+#include "quant/calibrate.h"
+#include "quant/propagate.h"
+
+typedef struct sterna_settings {
+    bool calibrated; /* the method sterna; else `method` */
+    sterna_fit_method method;
+    sterna_scales scales;
+    sterna_type type, keep;
+    int threads;
+    bool named; /* the caller chose the method or the scales */
+    sterna_calibration_options calibration;
+    sterna_propagation propagation;
+} sterna_settings;
+
+sterna_status sterna_settings_read(const sterna_quantize_options *options, sterna_settings *out,
+                                   sterna_error *err);
+
+const char *sterna_settings_method(const sterna_settings *settings);
+const char *sterna_settings_scales(const sterna_settings *settings);
+/* For the receipt; NULL when memory ran out. */
+json_t *sterna_settings_describe(const sterna_settings *settings);
+
+#endif

@@ -1,7 +1,7 @@
 /* Kernels: one thread, one tile, no allocation, no failure.
  *
  * A slot is a kind of kernel: a typedef with its contract, a row in kernels.list per
- * implementation, and a check in tests/checkkernels.c (a slot without one does not compile).
+ * implementation, and a check and a bench in tests/kernels/ (a slot without them does not link).
  * ref/ is the law: plain C that says what every other implementation must return. Integer sums are
  * exact everywhere. Float steps have a stated order, the same for every instruction set, so that
  * results are bit-equal too: output rows are lanes, and a lane adds its terms in column order.

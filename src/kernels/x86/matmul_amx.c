@@ -8,7 +8,7 @@
  * Sums are stored and scaled at the end of every segment, which is only worth it for long ones:
  * segments under 128 columns, and what is left of the tokens after tiles of 16, go to AVX-512 VNNI.
  *
- * tests/amx_model.c compiles this file over a model of the tile instructions in C
+ * tests/kernels/amx_model.c compiles this file over a model of the tile instructions in C
  * (STERNA_AMX_MODEL), so that it is tested where there is no AMX.
  */
 #include <immintrin.h>

@@ -9,6 +9,7 @@
 
 #include "formats/writer.h"
 #include "quant/fit.h"
+#include "ternary/native.h"
 
 typedef enum sterna_verb {
     STERNA_VERB_COPY,    /* the stored bytes */
@@ -33,8 +34,12 @@ typedef struct sterna_item {
                             they are */
     float shift;         /* ENCODE: added to every weight */
     const char *note;    /* for the receipt; NULL = nothing to say */
-    uint8_t *packed;     /* READY: the rows in the type of the output and the order of the source;
-                            sterna_export_close releases it */
+    /* Ternary outputs of FIT and READY: the columns that share a scale (form.group; 0 = all of the
+     * tensor), the code of NATIVE, and what stands beside scale * trit. See sterna_item_prepare. */
+    sterna_native form;
+    /* READY: the rows in the type of the output and the order of the source, then the parts of
+     * `form`; sterna_export_close releases it */
+    uint8_t *packed;
     /* set by sterna_stream_write, or by who made it READY */
     bool measured; /* the rest is known */
     sterna_fit_result result;
@@ -53,9 +58,31 @@ typedef struct sterna_stream {
     void *progress_context;
 } sterna_stream;
 
-/* Bytes of an item in the output. */
+/* ---- a matrix fitted elsewhere ----
+ *
+ * A fit of any kind fills an item in three steps:
+ *   1. It decides the form: item->form.group (planned by the caller: the option --group), and where
+ *      it wants them form.shifted = true, form.code2 = STERNA_CODE_BASE3 (a second plane),
+ *      form.outliers = how many columns stay in int8. These work for NATIVE and beside every
+ *      standard layout alike; with none of them the file holds a plain ternary tensor.
+ *   2. sterna_item_prepare makes room for all rows, which are zeros, and the item READY.
+ *   3. sterna_item_store puts rows there, each with one scale (shift, second scale) for every
+ *      form.group columns. weight = scale trit + shift + scale2 trit2 + outlier, so that an outlier
+ *      is stored less its group's shift, and its trits must be 0.
+ * At any time sterna_item_output is the matrix as it is now, to be run (weight_load,
+ * sterna_tensor_row) or read back (sterna_tensor_row_trits, _shifts, _plane2, _outliers) and stored
+ * again with, say, other scales. Scales and shifts are rounded to float16 when they are stored:
+ * round first (sterna_fit_round) what further fitting relies on. */
+
+/* Is the item's output ternary with parts of its own? */
+bool sterna_item_has_parts(const sterna_item *item);
+/* `columns` [form.outliers], ascending, borrowed for the call; NULL without outliers. */
+sterna_status sterna_item_prepare(sterna_item *item, const uint32_t *columns, sterna_error *err);
+void sterna_item_store(sterna_item *item, uint64_t row, const sterna_ternary_row *values);
+
+/* Bytes of an item in the output, with all parts. */
 uint64_t sterna_item_bytes(const sterna_item *item);
-/* The tensor that the output's directory declares. */
+/* The tensor that the output holds; its data are those of `packed`, borrowed. */
 sterna_tensor sterna_item_output(const sterna_item *item);
 
 /* Refuses weights of an item to be fitted that are not finite or exceed float16, naming tensor and

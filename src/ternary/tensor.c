@@ -5,6 +5,7 @@
 
 #include "base/half.h"
 #include "ternary/blocks.h"
+#include "ternary/native.h"
 
 uint64_t sterna_tensor_rows(const sterna_tensor *tensor)
 {
@@ -14,7 +15,10 @@ uint64_t sterna_tensor_rows(const sterna_tensor *tensor)
 uint64_t sterna_tensor_group(const sterna_tensor *tensor)
 {
     const sterna_trit_layout *layout = sterna_trit_layout_of(tensor->type);
-    return layout ? layout->block : tensor->dims[0];
+    if (layout) return layout->block;
+    bool grouped = tensor->type == STERNA_TYPE_NATIVE && tensor->native->group;
+    return grouped && tensor->native->group < tensor->dims[0] ? tensor->native->group
+                                                              : tensor->dims[0];
 }
 
 static sterna_decode *decoder_of(sterna_type type)
@@ -84,18 +88,23 @@ void sterna_tensor_row(const sterna_tensor *tensor, uint64_t row, float *out)
     sterna_decode *decode = decoder_of(tensor->type);
     if (layout)
         trit_row(layout, row_bytes(tensor, row), cols, out);
+    else if (tensor->type == STERNA_TYPE_NATIVE)
+        sterna_native_row(tensor, row, out);
     else if (decode)
         decode(row_bytes(tensor, row), cols, out);
     else if (sterna_type_describe(tensor->type)->kind == STERNA_KIND_TERNARY)
         whole_row(tensor, row, out);
     else
         memset(out, 0, cols * sizeof *out); /* integers have no float rows */
+    if (tensor->native) sterna_native_add(tensor, row, out);
 }
 
 bool sterna_tensor_row_trits(const sterna_tensor *tensor, uint64_t row, int8_t *trits,
                              float *scales)
 {
     const sterna_trit_layout *layout = sterna_trit_layout_of(tensor->type);
+    if (tensor->type == STERNA_TYPE_NATIVE)
+        return sterna_native_row_trits(tensor, row, trits, scales);
     if (!layout) {
         *scales = tensor_scale(tensor);
         return tensor->type == STERNA_TYPE_I2_S ? sterna_unpack_i2s(tensor, row, trits)

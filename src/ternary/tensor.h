@@ -44,6 +44,7 @@ typedef enum sterna_type {
     STERNA_TYPE_PTQ1_0,
     STERNA_TYPE_I2_S,   /* whole tensor: codes, then one float32 scale */
     STERNA_TYPE_BITNET, /* Hugging Face BitNet: uint8 [rows/4][cols] and a weight_scale beside it */
+    STERNA_TYPE_NATIVE, /* Sterna's own: parts beside each other (native.h) */
     STERNA_TYPES
 } sterna_type;
 
@@ -60,9 +61,10 @@ typedef struct sterna_type_info {
     int gguf_id;      /* ggml's type number; -1 where GGUF has none */
     sterna_type_kind kind;
     uint32_t block; /* weights per block; 1 for plain types; 0 where the tensor is one block (I2_S,
-                       BITNET) */
+                       BITNET, NATIVE) */
     uint32_t block_bytes; /* bytes per block; 0 where the tensor is one block */
-    uint32_t group;       /* ternary: columns that share a scale; 0 = the whole tensor */
+    uint32_t group;       /* ternary: columns that share a scale; 0 = the whole tensor, or (NATIVE)
+                             as the tensor says */
     bool writable;        /* sterna_type_encode / sterna_type_pack exist */
 } sterna_type_info;
 
@@ -88,16 +90,19 @@ sterna_status sterna_i2s_order_from_name(const char *name, sterna_i2s_order *ord
                                          sterna_error *err);
 const char *sterna_i2s_order_name(sterna_i2s_order order);
 
+typedef struct sterna_native sterna_native;
+
 typedef struct sterna_tensor {
     const char *name;
     sterna_type type;
     int n_dims;
     uint64_t dims[4];    /* unused ones are 1 */
-    const uint8_t *data; /* mapped, any alignment */
-    uint64_t bytes;
+    const uint8_t *data; /* mapped, any alignment; NATIVE: NULL */
+    uint64_t bytes;      /* with those of all parts of `native` */
     float scale;            /* BITNET: what a trit is multiplied by (the reader has already inverted
                                "bitlinear" scales) */
     sterna_i2s_order order; /* I2_S only */
+    const sterna_native *native; /* NATIVE, and ternary tensors with parts beside them; else NULL */
 } sterna_tensor;
 
 uint64_t sterna_tensor_rows(const sterna_tensor *tensor); /* product of dims[1..3] */

@@ -50,6 +50,7 @@ static const sterna_type_info types[STERNA_TYPES] = {
     [STERNA_TYPE_PTQ1_0] = TRITS("PTQ1_0", 143, 128, 28, true),
     [STERNA_TYPE_I2_S] = {"I2_S", 36, STERNA_KIND_TERNARY, 0, 0, 0, false},
     [STERNA_TYPE_BITNET] = {"BITNET", -1, STERNA_KIND_TERNARY, 0, 0, 0, false},
+    [STERNA_TYPE_NATIVE] = {"NATIVE", -1, STERNA_KIND_TERNARY, 0, 0, 0, false},
 };
 
 const sterna_type_info *sterna_type_describe(sterna_type type)
@@ -92,7 +93,7 @@ bool sterna_type_bytes(sterna_type type, uint64_t cols, uint64_t rows, uint64_t 
         *bytes = count / 4;
         return true;
     }
-    if (cols % info->block != 0) return false;
+    if (info->block == 0 || cols % info->block != 0) return false; /* 0: no size without parts */
     if (!sterna_mul_u64(count / info->block, info->block_bytes, &size)) return false;
     *bytes = size;
     return true;

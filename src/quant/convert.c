@@ -89,6 +89,7 @@ static void plan_item(sterna_item *item, const settings *s, bool ternarize)
         sterna_type_describe(before)->kind == STERNA_KIND_FLOAT) {
         item->type = layout_for(item->tensor, s);
         item->verb = STERNA_VERB_FIT;
+        sterna_item_group(item, 0);
         item->note = "master weights: trits by the mean magnitude";
         return;
     }
@@ -121,7 +122,6 @@ sterna_status sterna_convert_model(const char *in, const char *out,
     sterna_export plan = {0};
     sterna_model_file *file = NULL;
     sterna_stream stream = {.method = STERNA_FIT_ABSMEAN, /* what ternarize means */
-                            .scales = STERNA_SCALES_TENSOR,
                             .round_scales = options->round_scales,
                             .threads = sterna_cpu_count(),
                             .stage = "converting",

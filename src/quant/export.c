@@ -37,6 +37,8 @@ static sterna_status list_all(const sterna_model_file *file, sterna_export *out,
                                       .name = file->tensors[i].name,
                                       .type = file->tensors[i].type,
                                       .verb = STERNA_VERB_COPY};
+    for (size_t i = 0; i < file->n_tensors; i++)
+        if (file->tensors[i].native) out->items[i].form = *file->tensors[i].native;
     out->count = file->n_tensors;
     return STERNA_OK;
 }

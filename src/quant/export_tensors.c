@@ -62,6 +62,7 @@ static sterna_item *add_item(sterna_export *out, const sterna_tensor *tensor, co
     sterna_item *item = &out->items[out->count++];
     *item = (sterna_item){
         .tensor = tensor, .name = kept, .type = tensor->type, .verb = STERNA_VERB_COPY};
+    if (tensor->native) item->form = *tensor->native;
     return item;
 }
 

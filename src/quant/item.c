@@ -1,6 +1,8 @@
 /* Items: what their output looks like, and matrices that are filled row by row. */
 #include "quant/stream.h"
 
+#include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -10,11 +12,20 @@ static bool is_ternary(const sterna_item *item)
     return sterna_type_describe(item->type)->kind == STERNA_KIND_TERNARY;
 }
 
+void sterna_item_group(sterna_item *item, uint64_t group)
+{
+    uint64_t cols = item->tensor->dims[0];
+    bool native = item->type == STERNA_TYPE_NATIVE;
+    item->form = (sterna_native){.code = native ? STERNA_CODE_BASE3 : STERNA_CODE_NONE,
+                                 .group = (uint32_t)(group < cols ? group : cols),
+                                 .wide = native && group == 0};
+}
+
 bool sterna_item_has_parts(const sterna_item *item)
 {
     const sterna_native *form = &item->form;
-    return is_ternary(item) && (item->type == STERNA_TYPE_NATIVE || form->shifted || form->code2 ||
-                                form->outliers);
+    return is_ternary(item) &&
+           (item->type == STERNA_TYPE_NATIVE || form->shifted || form->code2 || form->outliers);
 }
 
 /* The output without data: what sizes depend on. */
@@ -64,19 +75,13 @@ sterna_status sterna_item_prepare(sterna_item *item, const uint32_t *columns, st
     sterna_native *form = &item->form;
     const sterna_type_info *type = sterna_type_describe(item->type);
     uint64_t cols = item->tensor->dims[0];
-    if (form->group > cols) form->group = (uint32_t)cols;
-    if (item->type != STERNA_TYPE_NATIVE) {
-        form->code = STERNA_CODE_NONE;
-        form->wide = false;
-        if (!type->group || (form->group % type->group && form->group != cols))
-            return sterna_fail(err, STERNA_ERROR_ARGUMENT,
-                               "tensor '%s': groups of %u columns do not consist of the groups of "
-                               "%u that %s has; choose a multiple of %u, or the type native, "
-                               "which holds any group",
-                               item->name, form->group, type->group, type->name, type->group);
-    } else if (!form->code) {
-        form->code = STERNA_CODE_BASE3;
-    }
+    if (item->type != STERNA_TYPE_NATIVE &&
+        (!type->group || (form->group % type->group && form->group != cols)))
+        return sterna_fail(err, STERNA_ERROR_ARGUMENT,
+                           "tensor '%s': groups of %u columns do not consist of the groups of %u "
+                           "that %s has; choose a multiple of %u, or the type native, which holds "
+                           "any group",
+                           item->name, form->group, type->group, type->name, type->group);
     sterna_free(item->packed);
     item->packed = sterna_calloc((size_t)sterna_item_bytes(item), 1);
     if (!item->packed) return sterna_fail_memory(err, item->name);
@@ -106,6 +111,91 @@ void sterna_item_store(sterna_item *item, uint64_t row, const sterna_ternary_row
 {
     sterna_tensor shape = shape_of(item);
     if (item->type != STERNA_TYPE_NATIVE) store_blocks(item, row, values);
-    if (shape.native)
-        sterna_native_store(&shape, item->packed + base_bytes(item), row, values);
+    if (shape.native) sterna_native_store(&shape, item->packed + base_bytes(item), row, values);
+}
+
+/* ---- from another ternary layout ---- */
+
+typedef struct native_row {
+    int8_t *trits, *trits2, *outlier_codes;
+    float *scales, *shifts, *scales2, *outlier_scales;
+} native_row;
+
+static bool all_finite(const float *values, size_t count)
+{
+    bool finite = true;
+    for (size_t i = 0; i < count; i++) finite &= (bool)isfinite(values[i]);
+    return finite;
+}
+
+static sterna_status move_rows(sterna_item *item, const native_row *row, sterna_error *err)
+{
+    const sterna_tensor *tensor = item->tensor;
+    size_t groups = sterna_native_groups(&item->form, tensor->dims[0]);
+    size_t outlier_groups = (item->form.outliers + STERNA_OUTLIER_GROUP - 1) / STERNA_OUTLIER_GROUP;
+    const sterna_ternary_row values = {.trits = row->trits,
+                                       .scales = row->scales,
+                                       .shifts = row->shifts,
+                                       .trits2 = row->trits2,
+                                       .scales2 = row->scales2,
+                                       .outlier_codes = row->outlier_codes,
+                                       .outlier_scales = row->outlier_scales};
+    for (uint64_t r = 0; r < sterna_tensor_rows(tensor); r++) {
+        bool trits = sterna_tensor_row_trits(tensor, r, row->trits, row->scales);
+        trits &= sterna_tensor_row_plane2(tensor, r, row->trits2, row->scales2);
+        sterna_tensor_row_shifts(tensor, r, row->shifts);
+        sterna_tensor_row_outliers(tensor, r, row->outlier_codes, row->outlier_scales);
+        if (!trits || !all_finite(row->scales, groups) || !all_finite(row->scales2, groups) ||
+            !all_finite(row->shifts, groups) || !all_finite(row->outlier_scales, outlier_groups))
+            return sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
+                               "tensor '%s', row %" PRIu64 " holds a %s code that is none of -1, "
+                               "0, +1, or a scale that is not finite, so it is not ternary",
+                               tensor->name, r, sterna_type_describe(tensor->type)->name);
+        sterna_item_store(item, r, &values);
+    }
+    return STERNA_OK;
+}
+
+sterna_status sterna_item_to_native(sterna_item *item, sterna_error *err)
+{
+    const sterna_tensor *tensor = item->tensor;
+    size_t cols = (size_t)tensor->dims[0], outliers = sterna_tensor_outliers(tensor);
+    uint64_t group = sterna_tensor_group(tensor);
+    bool whole = tensor->type == STERNA_TYPE_I2_S || tensor->type == STERNA_TYPE_BITNET;
+    item->type = STERNA_TYPE_NATIVE;
+    sterna_item_group(item, whole ? 0 : group);
+    if (tensor->native) {
+        item->form.shifted = tensor->native->shifted;
+        item->form.code2 = tensor->native->code2;
+        item->form.outliers = (uint32_t)outliers;
+        item->form.wide = tensor->native->wide;
+        if (!tensor->native->group) item->form.group = 0;
+    }
+    native_row row = {.trits = sterna_alloc(cols, 1),
+                      .trits2 = sterna_alloc(cols, 1),
+                      .outlier_codes = sterna_alloc(outliers, 1),
+                      .scales = sterna_alloc(cols, sizeof(float)), /* never more than columns */
+                      .shifts = sterna_alloc(cols, sizeof(float)),
+                      .scales2 = sterna_alloc(cols, sizeof(float)),
+                      .outlier_scales = sterna_alloc(outliers, sizeof(float))};
+    uint32_t *columns = sterna_alloc(outliers, sizeof *columns);
+    sterna_status status = STERNA_OK;
+    if (!row.trits || !row.trits2 || !row.outlier_codes || !row.scales || !row.shifts ||
+        !row.scales2 || !row.outlier_scales || !columns)
+        status = sterna_fail_memory(err, "a tensor's row");
+    if (!status) {
+        sterna_tensor_outlier_columns(tensor, columns);
+        status = sterna_item_prepare(item, columns, err);
+    }
+    item->measured = false; /* nothing changed */
+    if (!status) status = move_rows(item, &row, err);
+    sterna_free(row.trits);
+    sterna_free(row.trits2);
+    sterna_free(row.outlier_codes);
+    sterna_free(row.scales);
+    sterna_free(row.shifts);
+    sterna_free(row.scales2);
+    sterna_free(row.outlier_scales);
+    sterna_free(columns);
+    return status;
 }

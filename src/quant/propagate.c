@@ -190,54 +190,36 @@ static void find_item(const propagation *p, member *one)
 {
     const sterna_tensor *tensor = one->place.tensor;
     uint64_t rows = sterna_tensor_rows(tensor), row_bytes = rows ? tensor->bytes / rows : 0;
-    const uint8_t *begin = tensor->data + one->place.first_row * row_bytes;
+    const uint8_t *begin = tensor->native ? NULL : tensor->data + one->place.first_row * row_bytes;
     one->item = NULL;
     for (size_t i = 0; i < p->n_items; i++) {
         sterna_item *item = &p->items[i];
         const sterna_tensor *source = item->tensor;
         bool fits = item->verb == STERNA_VERB_FIT || item->verb == STERNA_VERB_READY;
-        if (!fits || begin < source->data || begin >= source->data + source->bytes) continue;
+        if (!fits || (tensor->native && source->native != tensor->native)) continue;
+        if (!tensor->native && (begin < source->data || begin >= source->data + source->bytes))
+            continue;
         one->item = item;
-        one->item_row = (uint64_t)(begin - source->data) / row_bytes;
+        one->item_row =
+            tensor->native ? one->place.first_row : (uint64_t)(begin - source->data) / row_bytes;
         return;
     }
 }
 
-static size_t group_of(const propagation *p, const member *one, size_t cols)
+static sterna_status make_ready(member *one, sterna_error *err)
 {
-    if (p->settings->whole_rows) return cols;
-    if (p->settings->group) return p->settings->group;
-    return sterna_type_describe(one->item->type)->group;
+    if (one->item->verb == STERNA_VERB_READY) return STERNA_OK; /* another part of it came first */
+    return sterna_item_prepare(one->item, NULL, err);
 }
 
-static sterna_status make_packed(member *one, sterna_error *err)
+/* Rows of a part into its item; `scales` has one for each group of columns. */
+static void store_rows(const member *one, size_t cols, size_t groups, const int8_t *trits,
+                       const float *scales)
 {
-    sterna_item *item = one->item;
-    if (item->packed) return STERNA_OK;
-    item->packed = sterna_calloc((size_t)sterna_item_bytes(item), 1);
-    if (!item->packed) return sterna_fail_memory(err, item->name);
-    item->verb = STERNA_VERB_READY;
-    item->measured = true;
-    return STERNA_OK;
-}
-
-/* Rows of a part to the layout's bytes. `scales` has one for each group of columns; the layout's
- * groups lie inside those. */
-static sterna_status pack(const member *one, size_t cols, size_t group, const int8_t *trits,
-                          const float *scales, sterna_error *err)
-{
-    const sterna_item *item = one->item;
-    size_t small = sterna_type_describe(item->type)->group, groups = (cols + group - 1) / group;
-    size_t row_bytes = (size_t)(sterna_item_bytes(item) / sterna_tensor_rows(item->tensor));
-    float *row = sterna_alloc(cols / small, sizeof *row);
-    if (!row) return sterna_fail_memory(err, item->name);
     for (uint64_t r = 0; r < one->place.rows; r++) {
-        for (size_t g = 0; g < cols / small; g++) row[g] = scales[r * groups + g * small / group];
-        sterna_type_pack(item->type, trits + r * cols, row, cols,
-                         item->packed + (one->item_row + r) * row_bytes);
+        const sterna_ternary_row row = {.trits = trits + r * cols, .scales = scales + r * groups};
+        sterna_item_store(one->item, one->item_row + r, &row);
     }
-    sterna_free(row);
-    return STERNA_OK;
 }
 
 /* The part's weights as the made model will run them, on the device. */
@@ -249,7 +231,6 @@ static sterna_status install(const propagation *p, uint32_t layer, sterna_matrix
     options.first_row = one->place.first_row;
     if (one->item) {
         tensor = sterna_item_output(one->item);
-        tensor.data = one->item->packed;
         options.first_row = one->item_row;
         options.hadamard = *rotation;
         options.activation = config_of(p)->activation;
@@ -309,8 +290,7 @@ static sterna_status store(const propagation *p, uint32_t layer, const bundle *b
                 one->item->result.energy += f->results[at + r].energy;
                 one->item->result.zeros += f->results[at + r].zeros;
             }
-            status = pack(one, f->cols, f->group, f->trits + at * f->cols, f->scales + at * groups,
-                          p->err);
+            store_rows(one, f->cols, groups, f->trits + at * f->cols, f->scales + at * groups);
             at += one->place.rows;
         }
         if (!status) status = install(p, layer, (sterna_matrix)(b->first + i), one, &f->rotation);
@@ -331,15 +311,8 @@ static sterna_status find_parts(const propagation *p, uint32_t layer, const bund
         f->cols = (size_t)one->place.tensor->dims[0];
         if (!one->item) continue;
         f->rows += one->place.rows;
-        f->group = group_of(p, one, f->cols);
-        uint32_t small = sterna_type_describe(one->item->type)->group;
-        if (f->group % small)
-            return sterna_fail(p->err, STERNA_ERROR_ARGUMENT,
-                               "groups of %zu columns do not consist of the groups of %u that %s "
-                               "has (tensor '%s')",
-                               f->group, small, sterna_type_describe(one->item->type)->name,
-                               one->item->name);
-        status = make_packed(one, p->err);
+        f->group = one->item->form.group;
+        status = make_ready(one, p->err);
         if (status) return status;
     }
     return STERNA_OK;

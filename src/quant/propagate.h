@@ -16,13 +16,11 @@
 #include "quant/stream.h"
 
 typedef struct sterna_propagation {
-    size_t group;    /* columns that share a scale; 0 = as each layout has it */
-    bool whole_rows; /* one scale for a row */
-    float damping;   /* of the inputs' second moments */
-    float drift;     /* how much of the error made so far a matrix takes back: `a` and `b` of */
-    float residual;  /* sterna_compensate_target */
-    bool rotate;     /* transform the inputs of the ternary matrices */
-    int threads;     /* >= 1 */
+    float damping;  /* of the inputs' second moments */
+    float drift;    /* how much of the error made so far a matrix takes back: `a` and `b` of */
+    float residual; /* sterna_compensate_target */
+    bool rotate;    /* transform the inputs of the ternary matrices */
+    int threads;    /* >= 1 */
     sterna_progress progress; /* counts layers */
     void *progress_context;
 } sterna_propagation;

@@ -32,7 +32,6 @@ static sterna_status write_model(sterna_stream *stream, const char *in, sterna_e
     if (!status) status = sterna_export_file_type(stream->writer, plan->items, plan->count, err);
     if (status) return status;
     stream->method = s->method;
-    stream->scales = s->scales;
     status = sterna_stream_write(stream, plan->items, plan->count, err);
     if (!status) status = sterna_model_writer_commit(stream->writer, err);
     stream->writer = NULL;

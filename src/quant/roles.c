@@ -39,6 +39,7 @@ sterna_type sterna_fitting_type(sterna_type wanted, uint64_t cols)
 {
     const sterna_type chain[] = {wanted, STERNA_TYPE_Q2_0, STERNA_TYPE_Q8_0};
     bool ternary = sterna_type_describe(wanted)->kind == STERNA_KIND_TERNARY;
+    if (wanted == STERNA_TYPE_NATIVE) return wanted; /* holds any width */
     for (int i = 0; i < 3; i++) {
         if (i == 1 && !ternary) continue;
         if (cols % sterna_type_describe(chain[i])->block == 0) return chain[i];

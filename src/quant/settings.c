@@ -47,8 +47,8 @@ static float strength(float value, float usual)
 static sterna_status read_calibration(const sterna_quantize_options *options, sterna_settings *s,
                                       sterna_error *err)
 {
-    if (!s->calibrated && (options->calibration || options->tokens || options->group ||
-                           options->drift != 0 || options->residual != 0 || options->damping != 0))
+    if (!s->calibrated && (options->calibration || options->tokens || options->drift != 0 ||
+                           options->residual != 0 || options->damping != 0))
         return sterna_fail(err, STERNA_ERROR_ARGUMENT,
                            "quantize: the method %s looks at no calibration text; its options need "
                            "the method sterna",
@@ -69,9 +69,7 @@ static sterna_status read_calibration(const sterna_quantize_options *options, st
                                      .progress = options->progress,
                                      .progress_context = options->progress_context};
     s->propagation =
-        (sterna_propagation){.group = options->group,
-                             .whole_rows = s->scales == STERNA_SCALES_ROW,
-                             .damping = options->damping > 0 ? options->damping : 0.01f,
+        (sterna_propagation){.damping = options->damping > 0 ? options->damping : 0.01f,
                              .drift = strength(options->drift, 0.5f),
                              .residual = strength(options->residual, 0.5f),
                              .rotate = !options->portable,
@@ -97,6 +95,7 @@ sterna_status sterna_settings_read(const sterna_quantize_options *options, stern
     out->calibrated = method == 0;
     out->method = method == 2 ? STERNA_FIT_ABSMEAN : STERNA_FIT_ITF;
     out->scales = (sterna_scales)scale;
+    out->group = options->group;
     out->keep = keep ? STERNA_TYPE_F16 : STERNA_TYPE_Q8_0;
     sterna_type_from_name(layouts[layout], &out->type);
     out->named = options->method || options->scales;
@@ -107,14 +106,14 @@ sterna_status sterna_settings_read(const sterna_quantize_options *options, stern
 json_t *sterna_settings_describe(const sterna_settings *s)
 {
     const sterna_propagation *p = &s->propagation;
-    json_t *all =
-        json_pack("{s:s, s:s, s:s, s:s, s:i}", "method", sterna_settings_method(s), "type",
-                  sterna_type_describe(s->type)->name, "scales", sterna_settings_scales(s), "keep",
-                  sterna_type_describe(s->keep)->name, "threads", s->threads);
+    json_t *all = json_pack("{s:s, s:s, s:s, s:I, s:s, s:i}", "method", sterna_settings_method(s),
+                            "type", sterna_type_describe(s->type)->name, "scales",
+                            sterna_settings_scales(s), "group", (json_int_t)s->group, "keep",
+                            sterna_type_describe(s->keep)->name, "threads", s->threads);
     if (!all || !s->calibrated) return all;
-    json_t *calibrated = json_pack("{s:I, s:b, s:f, s:f, s:f}", "group", (json_int_t)p->group,
-                                   "transform", p->rotate, "drift", (double)p->drift, "residual",
-                                   (double)p->residual, "damping", (double)p->damping);
+    json_t *calibrated =
+        json_pack("{s:b, s:f, s:f, s:f}", "transform", p->rotate, "drift", (double)p->drift,
+                  "residual", (double)p->residual, "damping", (double)p->damping);
     if (!calibrated || json_object_update(all, calibrated)) {
         json_decref(all);
         all = NULL;

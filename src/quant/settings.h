@@ -7,10 +7,17 @@
 #include "quant/calibrate.h"
 #include "quant/propagate.h"
 
+typedef enum sterna_scales {
+    STERNA_SCALES_GROUP,
+    STERNA_SCALES_ROW,
+    STERNA_SCALES_TENSOR
+} sterna_scales;
+
 typedef struct sterna_settings {
     bool calibrated; /* the method sterna; else `method` */
     sterna_fit_method method;
     sterna_scales scales;
+    uint32_t group; /* columns that share a scale, with STERNA_SCALES_GROUP; 0 = as the type has */
     sterna_type type, keep;
     int threads;
     bool named; /* the caller chose the method or the scales */

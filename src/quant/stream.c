@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <omp.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -16,33 +17,16 @@ typedef enum row_fault { ROW_FINE, ROW_NOT_FINITE, ROW_TOO_LARGE } row_fault;
 typedef struct loop {
     const sterna_stream *stream;
     sterna_item *item;
-    size_t cols, row_bytes, group;
-    uint64_t rows, chunk;       /* rows in all, at a time */
-    double tensor_scale;        /* FIT with one scale per tensor */
-    uint8_t *out;               /* [chunk][row_bytes] */
-    sterna_fit_result *results; /* [chunk] */
-    sterna_fit_part *parts;     /* [chunk] */
-    uint8_t *faults;            /* [chunk] */
-    float *row, *work, *scales; /* [threads][cols] each */
-    int8_t *trits;              /* [threads][cols] */
+    size_t cols, row_bytes, group; /* row_bytes: in `out`, 0 where rows go into the item */
+    uint64_t rows, chunk;          /* rows in all, at a time */
+    double tensor_scale;           /* FIT with one scale per tensor */
+    uint8_t *out;                  /* [chunk][row_bytes] */
+    sterna_fit_result *results;    /* [chunk] */
+    sterna_fit_part *parts;        /* [chunk] */
+    uint8_t *faults;               /* [chunk] */
+    float *row, *work, *scales;    /* [threads][cols] each */
+    int8_t *trits;                 /* [threads][cols] */
 } loop;
-
-sterna_tensor sterna_item_output(const sterna_item *item)
-{
-    sterna_tensor output = *item->tensor;
-    output.name = item->name;
-    output.type = item->type;
-    output.bytes = sterna_item_bytes(item);
-    output.data = NULL;
-    return output;
-}
-
-uint64_t sterna_item_bytes(const sterna_item *item)
-{
-    uint64_t bytes = 0;
-    sterna_type_bytes(item->type, item->tensor->dims[0], sterna_tensor_rows(item->tensor), &bytes);
-    return bytes;
-}
 
 /* The row of the source that becomes row `row`: pair j of a head is made of its elements j and
  * j + head_dim / 2. */
@@ -79,6 +63,13 @@ static void pair_columns(const loop *l, float *row, float *work)
 
 /* ---- one row ---- */
 
+/* Rows go into the item's memory, because its parts do not lie row by row in the file. */
+static bool is_packed(const sterna_item *item)
+{
+    return item->verb == STERNA_VERB_FIT &&
+           sterna_type_describe(item->type)->kind == STERNA_KIND_TERNARY;
+}
+
 static void measure_encoded(const loop *l, const float *row, const uint8_t *bytes, float *again,
                             sterna_fit_result *result)
 {
@@ -104,26 +95,26 @@ static row_fault encode_row(const loop *l, const float *row, float *work, uint8_
     return ROW_FINE;
 }
 
-static row_fault fit_row(const loop *l, const float *row, float *work, float *scales, int8_t *trits,
-                         uint8_t *out, sterna_fit_result *result)
+static row_fault fit_row(const loop *l, uint64_t to, const float *row, float *work, float *scales,
+                         int8_t *trits, uint8_t *out, sterna_fit_result *result)
 {
     sterna_fit_method method = l->stream->method;
-    bool packed = sterna_type_describe(l->item->type)->kind == STERNA_KIND_TERNARY;
+    bool packed = is_packed(l->item);
     if (!isfinite(sterna_fit_magnitudes(row, l->cols, work))) return ROW_NOT_FINITE;
     double scale = l->tensor_scale;
-    if (l->stream->scales == STERNA_SCALES_ROW) scale = sterna_fit_scale(method, work, l->cols);
     for (size_t at = 0; at < l->cols; at += l->group) {
-        if (l->stream->scales == STERNA_SCALES_GROUP)
-            scale = sterna_fit_scale(method, work + at, l->group);
-        float stored = packed ? sterna_fit_round(scale) : (float)scale;
+        size_t count = l->cols - at < l->group ? l->cols - at : l->group;
+        if (l->item->form.group) scale = sterna_fit_scale(method, work + at, count);
+        float stored = packed && !l->item->form.wide ? sterna_fit_round(scale) : (float)scale;
         if (!isfinite(stored)) return ROW_TOO_LARGE;
         float threshold = (method == STERNA_FIT_ABSMEAN ? (float)scale : stored) * 0.5f;
         if (stored == 0) threshold = INFINITY; /* nothing to multiply */
         scales[at / l->group] = stored;
-        sterna_fit_assign(row + at, l->group, stored, threshold, trits + at, result);
+        sterna_fit_assign(row + at, count, stored, threshold, trits + at, result);
     }
     if (packed) {
-        sterna_type_pack(l->item->type, trits, scales, l->cols, out);
+        const sterna_ternary_row values = {.trits = trits, .scales = scales};
+        sterna_item_store(l->item, to, &values);
     } else {
         for (size_t i = 0; i < l->cols; i++) work[i] = (float)trits[i] * scales[i / l->group];
         sterna_type_encode(l->item->type, work, l->cols, out);
@@ -139,14 +130,11 @@ static row_fault make_row(const loop *l, uint64_t row, uint64_t in_chunk)
     sterna_fit_result *result = &l->results[in_chunk];
     memset(result, 0, sizeof *result);
     uint64_t from = l->rows > 1 ? source_row(item, row) : row;
-    if (item->verb == STERNA_VERB_COPY) {
-        memcpy(out, item->tensor->data + from * l->row_bytes, l->row_bytes);
-        return ROW_FINE;
-    }
     float *values = l->row + mine;
     sterna_tensor_row(item->tensor, from, values);
     if (item->verb == STERNA_VERB_FIT)
-        return fit_row(l, values, l->work + mine, l->scales + mine, l->trits + mine, out, result);
+        return fit_row(l, row, values, l->work + mine, l->scales + mine, l->trits + mine, out,
+                       result);
     if (item->pair_heads && l->rows == 1) pair_columns(l, values, l->work + mine);
     if (item->shift != 0)
         for (size_t i = 0; i < l->cols; i++) values[i] += item->shift;
@@ -251,7 +239,7 @@ static sterna_status write_rows(loop *l, double *done, double total, sterna_erro
             l->item->result.energy += l->results[i].energy;
             l->item->result.zeros += l->results[i].zeros;
         }
-        if (!status)
+        if (!status && l->row_bytes)
             status =
                 sterna_model_writer_data(stream->writer, l->out, (size_t)rows * l->row_bytes, err);
         *done += per_row * (double)rows;
@@ -277,7 +265,7 @@ static sterna_status run_loop(loop *l, double *done, double total, sterna_error 
     if (!l->out || !l->results || !l->parts || !l->faults || !l->row || !l->work || !l->scales ||
         !l->trits)
         status = sterna_fail_memory(err, "the rows of a tensor");
-    if (!status && l->item->verb == STERNA_VERB_FIT && l->stream->scales == STERNA_SCALES_TENSOR)
+    if (!status && l->item->verb == STERNA_VERB_FIT && !l->item->form.group)
         status = fit_tensor(l, err);
     if (!status) status = write_rows(l, done, total, err);
     sterna_free(l->out);
@@ -291,25 +279,67 @@ static sterna_status run_loop(loop *l, double *done, double total, sterna_error 
     return status;
 }
 
-/* All rows of an item, in the type of the output and the order of the source. */
-static sterna_status write_packed(const sterna_stream *stream, const sterna_item *item,
-                                  const uint8_t *packed, sterna_error *err)
+/* `rows` rows of `row_bytes` each, in the order of the source. */
+static sterna_status write_in_order(const sterna_stream *stream, const sterna_item *item,
+                                    const uint8_t *data, uint64_t rows, size_t row_bytes,
+                                    sterna_error *err)
 {
-    uint64_t rows = sterna_tensor_rows(item->tensor), bytes = sterna_item_bytes(item);
-    size_t row_bytes = rows ? (size_t)(bytes / rows) : 0;
     if (item->pair_heads == 0)
-        return sterna_model_writer_data(stream->writer, packed, (size_t)bytes, err);
+        return sterna_model_writer_data(stream->writer, data, (size_t)rows * row_bytes, err);
     sterna_status status = STERNA_OK;
     for (uint64_t row = 0; row < rows && !status; row++)
-        status = sterna_model_writer_data(
-            stream->writer, packed + source_row(item, row) * row_bytes, row_bytes, err);
+        status = sterna_model_writer_data(stream->writer, data + source_row(item, row) * row_bytes,
+                                          row_bytes, err);
     return status;
 }
 
+/* What stands beside a tensor, each as a tensor of its own. */
+static sterna_status write_parts(const sterna_stream *stream, const sterna_item *item,
+                                 sterna_error *err)
+{
+    sterna_tensor whole = sterna_item_output(item), part;
+    if (!whole.native) return STERNA_OK;
+    int32_t values[STERNA_NATIVE_HEADER];
+    uint8_t header[4 * STERNA_NATIVE_HEADER];
+    sterna_native_header(&whole, values);
+    for (size_t i = 0; i < sizeof header; i++)
+        header[i] = (uint8_t)((uint32_t)values[i / 4] >> 8 * (i % 4));
+    sterna_status status = sterna_model_writer_data(stream->writer, header, sizeof header, err);
+    for (int kind = 0; kind < STERNA_PARTS && !status; kind++) {
+        if (!sterna_native_part(&whole, (sterna_part_kind)kind, &part)) continue;
+        uint64_t rows = part.n_dims > 1 ? sterna_tensor_rows(&part) : 0;
+        if (rows)
+            status =
+                write_in_order(stream, item, part.data, rows, (size_t)(part.bytes / rows), err);
+        else
+            status = sterna_model_writer_data(stream->writer, part.data, (size_t)part.bytes, err);
+    }
+    return status;
+}
+
+/* All rows of an item at `packed`, in the type of the output, and what stands beside them. */
+static sterna_status write_packed(const sterna_stream *stream, const sterna_item *item,
+                                  const uint8_t *packed, sterna_error *err)
+{
+    uint64_t rows = sterna_tensor_rows(item->tensor), bytes = 0;
+    sterna_status status = STERNA_OK;
+    if (sterna_type_bytes(item->type, item->tensor->dims[0], rows, &bytes) && rows)
+        status = write_in_order(stream, item, packed, rows, (size_t)(bytes / rows), err);
+    return status ? status : write_parts(stream, item, err);
+}
+
 /* Exact conversion has the whole tensor in memory; it is small, being ternary. */
-static sterna_status convert_tensor(const sterna_stream *stream, const sterna_item *item,
+static sterna_status convert_tensor(const sterna_stream *stream, sterna_item *item,
                                     sterna_error *err)
 {
+    if (item->type == STERNA_TYPE_NATIVE) {
+        sterna_status made = sterna_item_to_native(item, err);
+        item->verb = STERNA_VERB_CONVERT; /* which is what the receipt tells */
+        if (!made) made = write_packed(stream, item, item->packed, err);
+        sterna_free(item->packed);
+        item->packed = NULL;
+        return made;
+    }
     uint8_t *out = sterna_alloc((size_t)sterna_item_bytes(item), 1);
     if (!out) return sterna_fail_memory(err, "a converted tensor");
     sterna_status status =
@@ -320,13 +350,27 @@ static sterna_status convert_tensor(const sterna_stream *stream, const sterna_it
 }
 
 /* The items that no loop over rows has to make. */
-static sterna_status write_whole(const sterna_stream *stream, const sterna_item *item,
-                                 sterna_error *err)
+static sterna_status write_whole(const sterna_stream *stream, sterna_item *item, sterna_error *err)
 {
     if (item->verb == STERNA_VERB_CONVERT) return convert_tensor(stream, item, err);
     if (item->verb == STERNA_VERB_READY) return write_packed(stream, item, item->packed, err);
-    return sterna_model_writer_data(stream->writer, item->tensor->data, (size_t)item->tensor->bytes,
-                                    err);
+    if (item->pair_heads || item->type == STERNA_TYPE_NATIVE)
+        return write_packed(stream, item, item->tensor->data, err);
+    uint64_t beside = item->tensor->native ? sterna_native_bytes(item->tensor) : 0;
+    sterna_status status = sterna_model_writer_data(stream->writer, item->tensor->data,
+                                                    (size_t)(item->tensor->bytes - beside), err);
+    return status ? status : write_parts(stream, item, err);
+}
+
+/* A matrix whose rows must all be there before the first part can be written. */
+static sterna_status write_fitted(loop *l, double *done, double total, sterna_error *err)
+{
+    sterna_item *item = l->item;
+    sterna_status status = run_loop(l, done, total, err);
+    if (!status) status = write_packed(l->stream, item, item->packed, err);
+    sterna_free(item->packed);
+    item->packed = NULL;
+    return status;
 }
 
 static sterna_status write_item(const sterna_stream *stream, sterna_item *item, double *done,
@@ -335,22 +379,49 @@ static sterna_status write_item(const sterna_stream *stream, sterna_item *item, 
     const sterna_tensor *tensor = item->tensor;
     sterna_status status;
     if (item->verb == STERNA_VERB_CONVERT || item->verb == STERNA_VERB_READY ||
-        (item->verb == STERNA_VERB_COPY && item->pair_heads == 0)) {
+        item->verb == STERNA_VERB_COPY) {
         status = write_whole(stream, item, err);
         *done += (double)tensor->bytes;
         return status ? status : report(stream, *done, total, err);
     }
     loop l = {.stream = stream, .item = item, .cols = (size_t)tensor->dims[0]};
+    bool packed = is_packed(item);
     l.rows = sterna_tensor_rows(tensor);
-    l.row_bytes = l.rows ? (size_t)(sterna_item_bytes(item) / l.rows) : 0;
-    l.group = sterna_type_describe(item->type)->group;
-    if (l.group == 0) l.group = l.cols;
+    if (packed && (status = sterna_item_prepare(item, NULL, err)) != STERNA_OK) return status;
+    if (packed) item->verb = STERNA_VERB_FIT; /* it is not yet READY */
+    if (l.rows && !packed) l.row_bytes = (size_t)(sterna_item_bytes(item) / l.rows);
+    l.group = item->form.group ? item->form.group : l.cols;
     l.chunk = l.cols ? CHUNK_WEIGHTS / l.cols : 0;
     if (l.chunk == 0) l.chunk = 1;
     if (l.chunk > l.rows) l.chunk = l.rows;
     item->result = (sterna_fit_result){0, 0, 0};
-    item->measured = item->verb != STERNA_VERB_COPY;
-    return run_loop(&l, done, total, err);
+    item->measured = true;
+    return packed ? write_fitted(&l, done, total, err) : run_loop(&l, done, total, err);
+}
+
+/* A tensor and the parts beside it, in the order in which they are written. */
+static sterna_status declare_item(const sterna_stream *stream, const sterna_item *item,
+                                  sterna_error *err)
+{
+    sterna_tensor whole = sterna_item_output(item), part;
+    sterna_status status = STERNA_OK;
+    if (item->type != STERNA_TYPE_NATIVE)
+        status = sterna_model_writer_declare(stream->writer, &whole, err);
+    for (int kind = -1; kind < STERNA_PARTS && whole.native && !status; kind++) {
+        char name[STERNA_MAX_TENSOR_NAME_BYTES + 1];
+        const char *suffix =
+            kind < 0 ? STERNA_NATIVE_HEADER_SUFFIX : sterna_part_suffix((sterna_part_kind)kind);
+        part = (sterna_tensor){
+            .type = STERNA_TYPE_I32, .n_dims = 1, .dims = {STERNA_NATIVE_HEADER, 1, 1, 1}};
+        if (kind >= 0 && !sterna_native_part(&whole, (sterna_part_kind)kind, &part)) continue;
+        if (snprintf(name, sizeof name, "%s%s", item->name, suffix) >= (int)sizeof name)
+            return sterna_fail(err, STERNA_ERROR_LIMIT,
+                               "tensor '%s': its name leaves no room for '%s' behind it",
+                               item->name, suffix);
+        part.name = name;
+        status = sterna_model_writer_declare(stream->writer, &part, err);
+    }
+    return status;
 }
 
 sterna_status sterna_stream_write(const sterna_stream *stream, sterna_item *items, size_t count,
@@ -358,8 +429,7 @@ sterna_status sterna_stream_write(const sterna_stream *stream, sterna_item *item
 {
     double done = 0, total = 0;
     for (size_t i = 0; i < count; i++) {
-        sterna_tensor output = sterna_item_output(&items[i]);
-        sterna_status status = sterna_model_writer_declare(stream->writer, &output, err);
+        sterna_status status = declare_item(stream, &items[i], err);
         if (status) return status;
         total += (double)items[i].tensor->bytes;
     }

@@ -16,14 +16,8 @@ typedef enum sterna_verb {
     STERNA_VERB_ENCODE,  /* rows to float, then to a float type or Q8_0 */
     STERNA_VERB_CONVERT, /* ternary to ternary, exactly */
     STERNA_VERB_FIT,  /* rows to float, then to trits and scales (or to floats that say the same) */
-    STERNA_VERB_READY /* rows that were made elsewhere: `packed` */
+    STERNA_VERB_READY /* rows that were made before: `packed` */
 } sterna_verb;
-
-typedef enum sterna_scales {
-    STERNA_SCALES_GROUP, /* as the layout has them */
-    STERNA_SCALES_ROW,
-    STERNA_SCALES_TENSOR
-} sterna_scales;
 
 typedef struct sterna_item {
     const sterna_tensor *tensor;
@@ -34,8 +28,8 @@ typedef struct sterna_item {
                             they are */
     float shift;         /* ENCODE: added to every weight */
     const char *note;    /* for the receipt; NULL = nothing to say */
-    /* Ternary outputs of FIT and READY: the columns that share a scale (form.group; 0 = all of the
-     * tensor), the code of NATIVE, and what stands beside scale * trit. See sterna_item_prepare. */
+    /* Of FIT and READY: the columns that share a scale (form.group; 0 = all of the tensor), the
+     * code of NATIVE, and what stands beside scale * trit. Of COPY: the source's. */
     sterna_native form;
     /* READY: the rows in the type of the output and the order of the source, then the parts of
      * `form`; sterna_export_close releases it */
@@ -49,7 +43,6 @@ typedef struct sterna_stream {
     const sterna_model_file *file;
     sterna_model_writer *writer;
     sterna_fit_method method;
-    sterna_scales scales;
     bool round_scales; /* CONVERT */
     bool finite;       /* copied and encoded floats are checked too: NaN and infinity refused */
     int threads;       /* >= 1 */
@@ -61,10 +54,10 @@ typedef struct sterna_stream {
 /* ---- a matrix fitted elsewhere ----
  *
  * A fit of any kind fills an item in three steps:
- *   1. It decides the form: item->form.group (planned by the caller: the option --group), and where
- *      it wants them form.shifted = true, form.code2 = STERNA_CODE_BASE3 (a second plane),
- *      form.outliers = how many columns stay in int8. These work for NATIVE and beside every
- *      standard layout alike; with none of them the file holds a plain ternary tensor.
+ *   1. It decides the form. form.group is planned already (sterna_item_group, from the option
+ *      --group); where it wants them it sets form.shifted = true, form.code2 = STERNA_CODE_BASE3 (a
+ * second plane), form.outliers = how many columns stay in int8. These work for NATIVE and beside
+ * every standard layout alike; with none of them the file holds a plain ternary tensor.
  *   2. sterna_item_prepare makes room for all rows, which are zeros, and the item READY.
  *   3. sterna_item_store puts rows there, each with one scale (shift, second scale) for every
  *      form.group columns. weight = scale trit + shift + scale2 trit2 + outlier, so that an outlier
@@ -74,11 +67,17 @@ typedef struct sterna_stream {
  * again with, say, other scales. Scales and shifts are rounded to float16 when they are stored:
  * round first (sterna_fit_round) what further fitting relies on. */
 
-/* Is the item's output ternary with parts of its own? */
+/* Plans a plain form: `group` columns share a scale; 0: all of the tensor (then NATIVE holds the
+ * scale as float32). */
+void sterna_item_group(sterna_item *item, uint64_t group);
+/* Is the output ternary with parts of its own? */
 bool sterna_item_has_parts(const sterna_item *item);
 /* `columns` [form.outliers], ascending, borrowed for the call; NULL without outliers. */
 sterna_status sterna_item_prepare(sterna_item *item, const uint32_t *columns, sterna_error *err);
 void sterna_item_store(sterna_item *item, uint64_t row, const sterna_ternary_row *values);
+/* Makes an item of a ternary source READY as NATIVE, exactly. Fails where a code is no trit or a
+ * scale not finite. */
+sterna_status sterna_item_to_native(sterna_item *item, sterna_error *err);
 
 /* Bytes of an item in the output, with all parts. */
 uint64_t sterna_item_bytes(const sterna_item *item);

@@ -15,14 +15,10 @@ enum { CHUNK = 256 };
 const char *sterna_part_suffix(sterna_part_kind kind)
 {
     static const char *const suffixes[STERNA_PARTS] = {
-        [STERNA_PART_CODES] = ".codes",
-        [STERNA_PART_SCALES] = ".scales",
-        [STERNA_PART_SHIFTS] = ".shift",
-        [STERNA_PART_CODES2] = ".codes2",
-        [STERNA_PART_SCALES2] = ".scales2",
-        [STERNA_PART_OUTLIER_COLUMNS] = ".outlier_columns",
-        [STERNA_PART_OUTLIERS] = ".outliers",
-        [STERNA_PART_OUTLIER_SCALES] = ".outlier_scales",
+        [STERNA_PART_CODES] = ".codes",       [STERNA_PART_SCALES] = ".scales",
+        [STERNA_PART_SHIFTS] = ".shift",      [STERNA_PART_CODES2] = ".codes2",
+        [STERNA_PART_SCALES2] = ".scales2",   [STERNA_PART_OUTLIER_COLUMNS] = ".outlier_columns",
+        [STERNA_PART_OUTLIERS] = ".outliers", [STERNA_PART_OUTLIER_SCALES] = ".outlier_scales",
     };
     return suffixes[kind];
 }
@@ -100,10 +96,14 @@ uint64_t sterna_native_bytes(const sterna_tensor *matrix)
 void sterna_native_header(const sterna_tensor *matrix, int32_t header[STERNA_NATIVE_HEADER])
 {
     const sterna_native *n = matrix->native;
-    const int32_t values[STERNA_NATIVE_HEADER] = {STERNA_NATIVE_VERSION, (int32_t)n->code,
-                                                  (int32_t)matrix->dims[0], (int32_t)n->group,
-                                                  n->shifted, (int32_t)n->outliers,
-                                                  (int32_t)n->code2, 0};
+    const int32_t values[STERNA_NATIVE_HEADER] = {STERNA_NATIVE_VERSION,
+                                                  (int32_t)n->code,
+                                                  (int32_t)matrix->dims[0],
+                                                  (int32_t)n->group,
+                                                  n->shifted,
+                                                  (int32_t)n->outliers,
+                                                  (int32_t)n->code2,
+                                                  0};
     memcpy(header, values, sizeof values);
 }
 
@@ -239,9 +239,9 @@ static void store_outliers(const sterna_tensor *matrix, uint8_t *block, uint64_t
         block + part_offset(matrix, STERNA_PART_OUTLIER_SCALES) + row * scales.dims[0] * 2;
     for (size_t i = 0; i < codes.dims[0]; i += STERNA_OUTLIER_GROUP, scale += 2) {
         size_t left = (size_t)codes.dims[0] - i;
-        float value =
-            quantise_outliers(weights + i, left < STERNA_OUTLIER_GROUP ? left : STERNA_OUTLIER_GROUP,
-                              (int8_t *)code + i);
+        float value = quantise_outliers(weights + i,
+                                        left < STERNA_OUTLIER_GROUP ? left : STERNA_OUTLIER_GROUP,
+                                        (int8_t *)code + i);
         sterna_store_u16(scale, sterna_f32_to_f16(value));
     }
 }

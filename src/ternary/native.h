@@ -50,6 +50,7 @@ struct sterna_native {
     const uint8_t *part[STERNA_PARTS]; /* any alignment; NULL where there is none */
 };
 
+#define STERNA_NATIVE_HEADER_SUFFIX ".layout"
 /* ".codes", ... : what stands behind the matrix's name. */
 const char *sterna_part_suffix(sterna_part_kind kind);
 /* Type, dimensions and bytes of a part of `matrix` (dims and native are read), its data where the
@@ -67,14 +68,14 @@ size_t sterna_native_groups(const sterna_native *native, uint64_t cols);
 
 /* A row in full. What the matrix has no part for is not looked at. */
 typedef struct sterna_ternary_row {
-    const int8_t *trits;           /* [cols]; 0 in outlier columns */
-    const float *scales;           /* [groups], rounded to float16 (unless wide) */
-    const float *shifts;           /* [groups] */
-    const int8_t *trits2;          /* [cols]; 0 in outlier columns */
-    const float *scales2;          /* [groups] */
-    const float *outliers;         /* [outliers]: weights less the shift, stored as int8 with one
-                                      scale, absmax / 127, for 32 of them */
-    const int8_t *outlier_codes;   /* or, where outliers is NULL, as they are stored */
+    const int8_t *trits;         /* [cols]; 0 in outlier columns */
+    const float *scales;         /* [groups], rounded to float16 (unless wide) */
+    const float *shifts;         /* [groups] */
+    const int8_t *trits2;        /* [cols]; 0 in outlier columns */
+    const float *scales2;        /* [groups] */
+    const float *outliers;       /* [outliers]: weights less the shift, stored as int8 with one
+                                    scale, absmax / 127, for 32 of them */
+    const int8_t *outlier_codes; /* or, where outliers is NULL, as they are stored */
     const float *outlier_scales;
 } sterna_ternary_row;
 

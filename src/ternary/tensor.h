@@ -96,9 +96,9 @@ typedef struct sterna_tensor {
     const char *name;
     sterna_type type;
     int n_dims;
-    uint64_t dims[4];    /* unused ones are 1 */
-    const uint8_t *data; /* mapped, any alignment; NATIVE: NULL */
-    uint64_t bytes;      /* with those of all parts of `native` */
+    uint64_t dims[4];       /* unused ones are 1 */
+    const uint8_t *data;    /* mapped, any alignment; NATIVE: NULL */
+    uint64_t bytes;         /* with those of all parts of `native` */
     float scale;            /* BITNET: what a trit is multiplied by (the reader has already inverted
                                "bitlinear" scales) */
     sterna_i2s_order order; /* I2_S only */

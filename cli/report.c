@@ -9,7 +9,7 @@
 #include "output.h"
 #include "table.h"
 
-enum { VALUE_MAX = 512, COLUMNS_MAX = 12, DEPTH_MAX = 8 };
+enum { VALUE_MAX = 512, COLUMNS_MAX = 16, DEPTH_MAX = 8 };
 
 /* Names that read badly with blanks for underscores. */
 static const struct {
@@ -19,6 +19,14 @@ static const struct {
     {"bytes_per_token", "bytes/token"},
     {"read_gb_s", "memory read, GB/s"},
     {"int8_gop_s", "int8 peak, GOP/s"},
+    {"gop_per_s", "GOP/s"},
+    {"gb_per_s", "GB/s"},
+    {"peak_percent", "% of int8 peak"},
+    {"read_percent", "% of memory read"},
+    {"matmul_percent", "% in products"},
+    {"attention_percent", "% in attention"},
+    {"first_token_s", "time to first token"},
+    {"cache_bytes", "key-value cache"},
     {"rss_bytes", "peak memory"},
     {"resident_bytes", "memory"},
     {"load_s", "load time"},
@@ -54,9 +62,13 @@ static void number_text(const char *key, const json_t *value, char *text, size_t
         cli_bytes(number, text, size);
     else if (json_is_integer(value))
         cli_grouped(number, text, size);
-    else if (ends_with(key, "tok_per_s") || strcmp(key, "read_gb_s") == 0 ||
-             strcmp(key, "int8_gop_s") == 0)
+    else if (ends_with(key, "_per_s") || ends_with(key, "gb_s") || ends_with(key, "gop_s") ||
+             strcmp(key, "slowest") == 0 || strcmp(key, "fastest") == 0)
         snprintf(text, size, "%.1f", number);
+    else if (ends_with(key, "_percent"))
+        snprintf(text, size, "%.0f", number);
+    else if (strcmp(key, "bytes_per_token") == 0)
+        cli_bytes(number, text, size);
     else if (ends_with(key, "_s"))
         snprintf(text, size, "%.2f s", number);
     else if (ends_with(key, "bits_per_weight") || strcmp(key, "bits") == 0)

@@ -83,6 +83,19 @@ typedef struct sterna_model_options {
  * NULL. */
 STERNA_API sterna_status sterna_model_open(const char *path, const sterna_model_options *options,
                                            sterna_model **out, sterna_error *err);
+/* A model of a known shape ("bitnet-2b4t", "llama3-8b"; sterna_shapes lists them) with random
+ * weights and no tokenizer, to measure with. `type`: the ternary layout that its matrices would
+ * have in a file, by which it has a scale per tensor ("I2_S"), per 256 ("TQ2_0", "TQ1_0"), 128
+ * ("PQ2_0", "PTQ1_0") or 64 weights ("Q2_0"); NULL = as the shape's models have. `head`: type of
+ * embedding and head: "Q8_0" (NULL), "Q6_K", "F16". Fails when it would not fit into the free
+ * memory. */
+STERNA_API sterna_status sterna_model_open_shape(const char *shape, const char *type,
+                                                 const char *head,
+                                                 const sterna_model_options *options,
+                                                 sterna_model **out, sterna_error *err);
+/* The known shapes as a JSON object: shapes: [{name, family, parameters, layers, width, ffn, heads,
+ * kv_heads, head_dim, vocabulary, context, tied, type}]. */
+STERNA_API sterna_status sterna_shapes(char **json, sterna_error *err);
 /* Close the sessions of a model before it. */
 STERNA_API void sterna_model_close(sterna_model *model);
 /* Borrowed from the model: its tokenizer, its chat template; NULL when the files hold none. */
@@ -265,16 +278,27 @@ typedef struct sterna_bench_options {
     const uint32_t *prefill;
     size_t prefill_count; /* prompt lengths; none = 128, 512 */
     const uint32_t *contexts;
-    size_t contexts_count;  /* decode frontiers; none = 0, 512 */
-    uint32_t decode_tokens; /* per frontier; 0 = 32 */
-    uint32_t repetitions;   /* 0 = 3; the median is reported */
+    size_t
+        contexts_count; /* tokens that stand before the decoded ones; none = those of 0, 512, 4096
+                           and 16384 that the model was trained for and that take 20 s to reach */
+    const uint32_t *batches;
+    size_t batches_count;   /* sequences that decode together, each behind contexts[0] tokens */
+    uint32_t decode_tokens; /* per repetition; 0 = 32 */
+    uint32_t repetitions;   /* 0 = 5, beside one that warms up and is not counted */
     sterna_progress progress;
     void *progress_context;
 } sterna_bench_options;
 
-/* Speed of a loaded model as a JSON object: model, threads, cpu, load_s, rss_bytes, read_gb_s,
- * int8_gop_s, prefill:
- * [{tokens, tok_per_s}], decode: [{context, tokens, tok_per_s, bytes_per_token}]. */
+/* Speed of a loaded model, which nobody else may use meanwhile, as a JSON object: model, family,
+ * threads, cpu, level, load_s, first_token_s (load and a pass over 8 tokens), resident_bytes
+ * (weights), cache_bytes (keys and values of the longest context), rss_bytes (the process's peak);
+ * limits measured in the same run: read_gb_s (memory), int8_gop_s; prefill: [{tokens, tok_per_s,
+ * slowest, fastest, gop_per_s, peak_percent, matmul_percent, attention_percent}], decode:
+ * [{context, sequences, tokens, tok_per_s, slowest, fastest, bytes_per_token, gb_per_s,
+ * read_percent, matmul_percent, attention_percent}]; contexts_left_out: usual ones that would have
+ * taken too long. tok_per_s is the median; slowest and fastest are tokens/s as well, of all
+ * sequences together. gop_per_s counts the time in matrix products alone and peak_percent holds it
+ * against int8_gop_s; gb_per_s counts all of the time, read_percent holds it against read_gb_s. */
 STERNA_API sterna_status sterna_bench(sterna_model *model, const sterna_bench_options *options,
                                       char **json, sterna_error *err);
 

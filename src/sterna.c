@@ -34,6 +34,20 @@ sterna_status sterna_model_open(const char *path, const sterna_model_options *op
     return sterna_run_open(path, options, out, err);
 }
 
+sterna_status sterna_model_open_shape(const char *shape, const char *type, const char *head,
+                                      const sterna_model_options *options, sterna_model **out,
+                                      sterna_error *err)
+{
+    REQUIRE(shape && out);
+    return sterna_run_open_shape(shape, type, head, options, out, err);
+}
+
+sterna_status sterna_shapes(char **json, sterna_error *err)
+{
+    REQUIRE(json);
+    return sterna_run_shapes(json, err);
+}
+
 void sterna_model_close(sterna_model *model)
 {
     sterna_run_close(model);

@@ -1,6 +1,7 @@
 #include "base/memory.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,4 +92,16 @@ char *sterna_strndup(const char *text, size_t length)
 char *sterna_strdup(const char *text)
 {
     return sterna_strndup(text, strlen(text));
+}
+
+uint64_t sterna_memory_available(void)
+{
+    uint64_t kilobytes = 0;
+    char line[128];
+    FILE *file = fopen("/proc/meminfo", "r");
+    if (!file) return 0;
+    while (fgets(line, sizeof line, file))
+        if (strncmp(line, "MemAvailable:", 13) == 0) kilobytes = strtoull(line + 13, NULL, 10);
+    fclose(file);
+    return kilobytes * 1024;
 }

@@ -26,6 +26,10 @@ void *sterna_realloc(void *block, size_t count, size_t size);
 char *sterna_strdup(const char *text);
 char *sterna_strndup(const char *text, size_t length);
 
+/* Bytes that this machine can still give to programs (Linux: MemAvailable); 0 when it does not say.
+ */
+uint64_t sterna_memory_available(void);
+
 /* Tests only: the allocation `n` calls from now fails (0 = the next), and all after it; -1 turns
  * this off. Returns how many allocations had been made since the last call. */
 long sterna_alloc_fail_after(long n);

@@ -35,6 +35,11 @@ struct sterna_model_file_private {
     sterna_i2s_order i2s_order;
 };
 
+/* An empty model file (NULL: no memory); and its end: given out, or closed when `status` is a
+ * failure, which is returned. */
+sterna_model_file *sterna_model_file_new(const char *path, const sterna_file_options *options);
+sterna_status sterna_model_file_finish(sterna_model_file *file, sterna_status status,
+                                       sterna_model_file **out);
 /* Maps `path` and appends it to the sources; *index is its place. */
 sterna_status sterna_source_open(sterna_model_file *file, const char *path, size_t *index,
                                  sterna_error *err);

@@ -181,7 +181,7 @@ sterna_status sterna_fail_shape(sterna_error *err, const char *path, const stern
 
 /* ---- opening ---- */
 
-static sterna_model_file *new_file(const char *path, const sterna_file_options *options)
+sterna_model_file *sterna_model_file_new(const char *path, const sterna_file_options *options)
 {
     sterna_model_file *file = sterna_calloc(1, sizeof *file);
     if (!file) return NULL;
@@ -242,8 +242,8 @@ static sterna_status read_by_content(sterna_model_file *file, sterna_error *err)
     return fail_content(source, err);
 }
 
-static sterna_status finish_open(sterna_model_file *file, sterna_status status,
-                                 sterna_model_file **out)
+sterna_status sterna_model_file_finish(sterna_model_file *file, sterna_status status,
+                                       sterna_model_file **out)
 {
     if (status)
         sterna_model_file_close(file);
@@ -258,7 +258,7 @@ sterna_status sterna_model_file_open(const char *path, const sterna_file_options
     char *folder = NULL;
     sterna_status status = sterna_hf_folder_of(path, &folder, err);
     if (status) return status;
-    sterna_model_file *file = new_file(folder ? folder : path, options);
+    sterna_model_file *file = sterna_model_file_new(folder ? folder : path, options);
     if (!file) {
         status = sterna_fail_memory(err, path);
     } else if (folder) {
@@ -269,18 +269,18 @@ sterna_status sterna_model_file_open(const char *path, const sterna_file_options
         if (!status) status = read_by_content(file, err);
     }
     sterna_free(folder);
-    return finish_open(file, status, out);
+    return sterna_model_file_finish(file, status, out);
 }
 
 sterna_status sterna_model_file_open_memory(const char *name, const void *bytes, size_t size,
                                             const sterna_file_options *options,
                                             sterna_model_file **out, sterna_error *err)
 {
-    sterna_model_file *file = new_file(name, options);
+    sterna_model_file *file = sterna_model_file_new(name, options);
     if (!file) return sterna_fail_memory(err, name);
     sterna_status status = add_source(file, name, bytes, size, NULL, err);
     if (!status) status = read_by_content(file, err);
-    return finish_open(file, status, out);
+    return sterna_model_file_finish(file, status, out);
 }
 
 void sterna_model_file_close(sterna_model_file *file)

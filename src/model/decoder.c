@@ -1,6 +1,7 @@
 /* The forward pass, written once over the device's table. What a family has and another has not is
  * a part that is there or NULL; nothing here asks for a family's name. */
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "model/decoder.h"
 
@@ -21,8 +22,23 @@ struct sterna_workspace {
     float *frequencies[STERNA_ROPE_KINDS]; /* [dims/2] */
     float *turns[STERNA_ROPE_KINDS];       /* [max_tokens][dims/2][2] */
     float rope_scale[STERNA_ROPE_KINDS];
-    float *host_frequencies; /* [head_dim/2] */
+    float *host_frequencies;  /* [head_dim/2] */
+    sterna_pass_times *times; /* NULL: nobody measures */
 };
+
+static double begin_timing(const sterna_workspace *w)
+{
+    return w->times ? sterna_now() : 0;
+}
+
+static void multiply(const sterna_workspace *w, const float *x, size_t n,
+                     const sterna_product *products, size_t count)
+{
+    sterna_device *device = w->decoder->device;
+    double start = begin_timing(w);
+    device->matmul(device, x, n, products, count);
+    if (w->times) w->times->matmul += sterna_now() - start;
+}
 
 static void set_frequencies(sterna_workspace *w, int kind, uint32_t length)
 {
@@ -180,7 +196,7 @@ static void attention_mix(const sterna_workspace *w, const sterna_forward *call,
         {part[STERNA_SLOT_Q].weight, part[STERNA_SLOT_Q].vector, w->q, 0},
         {part[STERNA_SLOT_K].weight, part[STERNA_SLOT_K].vector, w->k, 0},
         {part[STERNA_SLOT_V].weight, part[STERNA_SLOT_V].vector, w->v, 0}};
-    device->matmul(device, w->normed, n, qkv, 3);
+    multiply(w, w->normed, n, qkv, 3);
     norm_in_place(w, &part[STERNA_SLOT_Q_NORM], w->q, n * heads, dim);
     norm_in_place(w, &part[STERNA_SLOT_K_NORM], w->k, n * kv_heads, dim);
     if (layer->rope != STERNA_ROPE_ABSENT) {
@@ -201,7 +217,9 @@ static void attention_mix(const sterna_workspace *w, const sterna_forward *call,
                                         .scale = config->attention_scale,
                                         .soft_cap = config->attention_soft_cap,
                                         .window = layer->window};
+    double start = begin_timing(w);
     device->attention(device, &attention);
+    if (w->times) w->times->attention += sterna_now() - start;
     norm_in_place(w, &part[STERNA_SLOT_ATTN_SUB_NORM], w->mixed, n, heads * dim);
 }
 
@@ -212,7 +230,7 @@ static void add_output(const sterna_workspace *w, const sterna_forward *call, co
     sterna_device *device = w->decoder->device;
     size_t width = w->decoder->config.width;
     const sterna_product out = {matrix->weight, matrix->vector, w->out, 0};
-    device->matmul(device, input, call->n, &out, 1);
+    multiply(w, input, call->n, &out, 1);
     norm_in_place(w, norm, w->out, call->n, width);
     device->add(device, w->x, w->out, call->n * width);
 }
@@ -242,7 +260,7 @@ static void ffn_mix(const sterna_workspace *w, const sterna_forward *call, uint3
     const sterna_product in[] = {
         {part[STERNA_SLOT_GATE].weight, part[STERNA_SLOT_GATE].vector, w->gate, 0},
         {part[STERNA_SLOT_UP].weight, part[STERNA_SLOT_UP].vector, w->up, 0}};
-    device->matmul(device, w->normed, call->n, in, 2);
+    multiply(w, w->normed, call->n, in, 2);
     device->gate(device, config->gate, w->gate, w->up, w->gate, call->n * width);
     norm_in_place(w, &part[STERNA_SLOT_FFN_SUB_NORM], w->gate, call->n, width);
 }
@@ -278,11 +296,18 @@ void sterna_decoder_forward(sterna_workspace *w, const sterna_forward *call)
 {
     sterna_decoder *decoder = w->decoder;
     pthread_mutex_lock(&decoder->turn);
+    double start = begin_timing(w);
     begin(w, call);
     for (uint32_t layer = 0; layer < decoder->config.n_layers; layer++)
         for (int stage = 0; stage < STERNA_STAGES; stage++)
             run_stage(w, call, layer, (sterna_stage)stage);
+    if (w->times) w->times->total += sterna_now() - start;
     pthread_mutex_unlock(&decoder->turn);
+}
+
+void sterna_workspace_time(sterna_workspace *w, sterna_pass_times *times)
+{
+    w->times = times;
 }
 
 void sterna_decoder_begin(sterna_workspace *w, const sterna_forward *call)
@@ -322,12 +347,13 @@ void sterna_decoder_logits(sterna_workspace *w, size_t first, size_t count, floa
     const sterna_config *config = &decoder->config;
     size_t vocabulary = config->vocabulary;
     pthread_mutex_lock(&decoder->turn);
+    double start = begin_timing(w);
     for (size_t done = 0; done < count;) {
         size_t n = count - done < w->logit_rows ? count - done : w->logit_rows;
         device->rmsnorm(device, w->x + (first + done) * config->width, n, config->width,
                         decoder->final_norm.vector, config->norm_eps, w->normed);
         const sterna_product head = {decoder->head.weight, decoder->head.vector, w->logits, 0};
-        device->matmul(device, w->normed, n, &head, 1);
+        multiply(w, w->normed, n, &head, 1);
         if (config->logit_soft_cap > 0)
             device->soft_cap(device, w->logits, n * vocabulary, config->logit_soft_cap);
         for (size_t i = 0; i < n; i++)
@@ -335,5 +361,6 @@ void sterna_decoder_logits(sterna_workspace *w, size_t first, size_t count, floa
                              w->logits + i * vocabulary, vocabulary * sizeof *logits);
         done += n;
     }
+    if (w->times) w->times->total += sterna_now() - start;
     pthread_mutex_unlock(&decoder->turn);
 }

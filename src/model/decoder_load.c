@@ -504,6 +504,15 @@ uint64_t sterna_decoder_bytes_per_token(const sterna_decoder *decoder)
     return decoder->bytes - info.bytes;
 }
 
+double sterna_decoder_operations(const sterna_decoder *decoder, size_t tokens, size_t logits)
+{
+    bool tied = decoder->head.weight == decoder->embedding.weight;
+    double table = (double)decoder->config.vocabulary * decoder->config.width, all = 0;
+    for (size_t i = 0; i < decoder->n_weights; i++)
+        all += (double)decoder->weights[i].info.rows * (double)decoder->weights[i].info.cols;
+    return 2 * ((all - (tied ? 1 : 2) * table) * (double)tokens + table * (double)logits);
+}
+
 /* ---- one layer at a time ---- */
 
 static sterna_status open_layer(loader *l)

@@ -50,11 +50,21 @@ size_t sterna_decoder_weights(const sterna_decoder *decoder, const sterna_loaded
  * untied embedding table). */
 uint64_t sterna_decoder_bytes(const sterna_decoder *decoder);
 uint64_t sterna_decoder_bytes_per_token(const sterna_decoder *decoder);
+/* Operations (two per weight) of the matrix products of a pass over so many tokens that gives so
+ * many rows of logits. */
+double sterna_decoder_operations(const sterna_decoder *decoder, size_t tokens, size_t logits);
 
 /* Buffers for passes of up to max_tokens tokens over caches of up to `capacity` positions. */
 sterna_status sterna_workspace_new(sterna_decoder *decoder, size_t max_tokens, uint32_t capacity,
                                    sterna_workspace **out, sterna_error *err);
 void sterna_workspace_free(sterna_workspace *workspace);
+
+/* Seconds that passes spent in matrix products, in attention, and in all. */
+typedef struct sterna_pass_times {
+    double matmul, attention, total;
+} sterna_pass_times;
+/* From now on the passes of this workspace add to *times (borrowed); NULL ends that. */
+void sterna_workspace_time(sterna_workspace *workspace, sterna_pass_times *times);
 
 typedef struct sterna_forward {
     const int32_t *ids;               /* [n], in [0, vocabulary) */

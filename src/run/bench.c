@@ -1,5 +1,5 @@
-/* Speed: prefill and decode at given sizes, medians of repetitions, beside the memory bandwidth
- * measured in the same run. And the report of what was loaded. */
+/* Speed: prefill and decode at given sizes, medians of repetitions, beside the memory bandwidth and
+ * the int8 peak measured in the same run. */
 #include <stdlib.h>
 #include <sys/resource.h>
 
@@ -9,16 +9,43 @@
 #include "base/rng.h"
 #include "run/eval.h"
 
-enum { MAX_SIZES = 64, MAX_REPETITIONS = 100, MAX_DECODE = 4096 };
+enum {
+    MAX_SIZES = 64,
+    MAX_REPETITIONS = 100,
+    MAX_DECODE = 4096,
+    MAX_BATCH = 256,
+    FIRST_TOKENS = 8, /* of the pass that ends the wait for a first token */
+    FILL_S = 20       /* most seconds that filling a usual context may take */
+};
+
+typedef struct sizes {
+    const uint32_t *items;
+    size_t count;
+} sizes;
 
 typedef struct bench {
     sterna_model *model;
-    sterna_session *session;
-    int32_t *ids; /* [capacity] */
-    uint32_t repetitions, decode_tokens;
     const sterna_bench_options *options;
-    size_t done, total; /* measurements */
+    sizes prefill, contexts, batches;
+    uint32_t usual[4]; /* the contexts where the caller names none */
+    bool choose;
+    uint32_t repetitions, decode_tokens;
+    int32_t *ids; /* [n_ids] */
+    uint32_t n_ids;
+    sterna_session *sessions[MAX_BATCH]; /* those of the measurement at work */
+    sterna_pass_times times;             /* of its repetitions */
+    double seconds[MAX_REPETITIONS];
+    size_t done, total; /* repetitions, warm-ups too */
+    double first_token_s, cache_bytes;
+    json_t *prefills, *decodes;
 } bench;
+
+/* One measurement: tokens/s of `tokens` per repetition. */
+typedef struct result {
+    double median, slowest, fastest;
+    double matmul_s; /* of a repetition, mean */
+    double matmul_share, attention_share;
+} result;
 
 static int compare(const void *a, const void *b)
 {
@@ -26,10 +53,39 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double median(double *values, size_t n)
+static result summarise(bench *b, double tokens)
 {
-    qsort(values, n, sizeof *values, compare);
-    return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+    size_t n = b->repetitions;
+    qsort(b->seconds, n, sizeof *b->seconds, compare);
+    double median = n % 2 ? b->seconds[n / 2] : (b->seconds[n / 2 - 1] + b->seconds[n / 2]) / 2;
+    return (result){.median = tokens / median,
+                    .slowest = tokens / b->seconds[n - 1],
+                    .fastest = tokens / b->seconds[0],
+                    .matmul_s = b->times.matmul / (double)n,
+                    .matmul_share = b->times.matmul / b->times.total,
+                    .attention_share = b->times.attention / b->times.total};
+}
+
+static void close_sessions(bench *b)
+{
+    for (size_t i = 0; i < MAX_BATCH; i++) {
+        sterna_run_session_free(b->sessions[i]);
+        b->sessions[i] = NULL;
+    }
+}
+
+static sterna_status open_sessions(bench *b, uint32_t count, uint32_t context, sterna_error *err)
+{
+    const sterna_config *config = sterna_decoder_config(b->model->decoder);
+    sterna_status status = STERNA_OK;
+    const sterna_session_options options = {.context = context < count ? count : context};
+    for (uint32_t i = 0; !status && i < count; i++)
+        status = sterna_run_session_new(b->model, &options, &b->sessions[i], err);
+    if (status) return status;
+    double cache =
+        2.0 * 2 * config->n_layers * config->kv_heads * config->head_dim * options.context * count;
+    if (cache > b->cache_bytes) b->cache_bytes = cache;
+    return STERNA_OK;
 }
 
 static sterna_status step(bench *b, sterna_error *err)
@@ -40,70 +96,141 @@ static sterna_status step(bench *b, sterna_error *err)
     return sterna_fail(err, STERNA_ERROR_CANCELLED, "the measurement was cancelled");
 }
 
-static sterna_status measure_prefill(bench *b, uint32_t tokens, double *speed, sterna_error *err)
+/* Repetition -1 warms up. */
+static void count_time(bench *b, int64_t repetition, double seconds)
 {
-    double seconds[MAX_REPETITIONS];
-    for (uint32_t r = 0; r < b->repetitions; r++) {
-        sterna_status status = step(b, err);
-        sterna_run_rewind(b->session, 0);
-        double start = sterna_now();
-        if (!status) status = sterna_run_append(b->session, b->ids, tokens, NULL, err);
-        if (status) return status;
-        seconds[r] = sterna_now() - start;
-    }
-    *speed = tokens / median(seconds, b->repetitions);
-    return STERNA_OK;
+    if (repetition < 0)
+        b->times = (sterna_pass_times){0};
+    else
+        b->seconds[repetition] = seconds;
 }
 
-static sterna_status measure_decode(bench *b, uint32_t context, double *speed, sterna_error *err)
+static sterna_status measure_prefill(bench *b, uint32_t tokens, result *out, sterna_error *err)
 {
-    double seconds[MAX_REPETITIONS];
-    sterna_run_rewind(b->session, 0);
-    sterna_status status = sterna_run_append(b->session, b->ids, context, NULL, err);
-    for (uint32_t r = 0; !status && r < b->repetitions; r++) {
+    sterna_status status = open_sessions(b, 1, tokens, err);
+    sterna_session *session = b->sessions[0];
+    if (!status) sterna_workspace_time(session->workspace, &b->times);
+    for (int64_t r = -1; !status && r < b->repetitions; r++) {
         status = step(b, err);
-        sterna_run_rewind(b->session, context);
+        sterna_run_rewind(session, 0);
         double start = sterna_now();
-        for (uint32_t i = 0; !status && i < b->decode_tokens; i++)
-            status = sterna_run_append(b->session, &b->ids[context + i], 1, NULL, err);
-        seconds[r] = sterna_now() - start;
+        if (!status) status = sterna_run_append(session, b->ids, tokens, NULL, err);
+        count_time(b, r, sterna_now() - start);
     }
-    if (!status) *speed = b->decode_tokens / median(seconds, b->repetitions);
+    close_sessions(b);
+    if (!status) *out = summarise(b, tokens);
     return status;
 }
 
-/* What one token reads: the weights, and the cached keys and values of the tokens before it. */
-static double bytes_per_token(const bench *b, uint32_t context)
+/* Fills every session to the context, then appends tokens to all of them, one a step. */
+static sterna_status measure_decode(bench *b, uint32_t context, uint32_t count, result *out,
+                                    sterna_error *err)
+{
+    int32_t next[MAX_BATCH];
+    sterna_status status = open_sessions(b, count, context + b->decode_tokens, err);
+    for (uint32_t i = 0; !status && i < count; i++)
+        status = sterna_run_append(b->sessions[i], b->ids, context, NULL, err);
+    if (!status) sterna_workspace_time(b->sessions[0]->workspace, &b->times);
+    for (int64_t r = -1; !status && r < b->repetitions; r++) {
+        status = step(b, err);
+        for (uint32_t i = 0; i < count; i++) sterna_run_rewind(b->sessions[i], context);
+        double start = sterna_now();
+        for (uint32_t t = 0; !status && t < b->decode_tokens; t++) {
+            for (uint32_t i = 0; i < count; i++) next[i] = b->ids[(t + i) % b->n_ids];
+            status = sterna_run_step(b->sessions, next, count, err);
+        }
+        count_time(b, r, sterna_now() - start);
+    }
+    close_sessions(b);
+    if (!status) *out = summarise(b, (double)b->decode_tokens * count);
+    return status;
+}
+
+/* What one token reads: its share of the weights, and the cached keys and values before it. */
+static double bytes_per_token(const bench *b, uint32_t context, uint32_t count)
 {
     const sterna_config *config = sterna_decoder_config(b->model->decoder);
     double cached = 2.0 * 2 * config->n_layers * config->kv_heads * config->head_dim;
-    return (double)sterna_decoder_bytes_per_token(b->model->decoder) +
+    return (double)sterna_decoder_bytes_per_token(b->model->decoder) / count +
            cached * (context + b->decode_tokens / 2.0);
 }
 
-static sterna_status measure(bench *b, const uint32_t *prefill, size_t n_prefill,
-                             const uint32_t *contexts, size_t n_contexts, json_t *out,
-                             sterna_error *err)
+static sterna_status add_row(json_t *list, json_t *row, sterna_error *err)
 {
-    json_t *prefills = json_array(), *decodes = json_array();
-    int bad = json_object_set_new(out, "prefill", prefills);
-    bad |= json_object_set_new(out, "decode", decodes);
-    sterna_status status = STERNA_OK;
-    double speed = 0;
-    for (size_t i = 0; !status && !bad && i < n_prefill; i++) {
-        status = measure_prefill(b, prefill[i], &speed, err);
-        bad |=
-            json_array_append_new(prefills, json_pack("{s:I, s:f}", "tokens",
-                                                      (json_int_t)prefill[i], "tok_per_s", speed));
+    return json_array_append_new(list, row) ? sterna_fail_memory(err, "the measurements")
+                                            : STERNA_OK;
+}
+
+static sterna_status report_prefill(bench *b, uint32_t tokens, sterna_error *err)
+{
+    result speed = {0};
+    sterna_status status = measure_prefill(b, tokens, &speed, err);
+    if (status) return status;
+    double gop = sterna_decoder_operations(b->model->decoder, tokens, 1) / speed.matmul_s * 1e-9;
+    return add_row(b->prefills,
+                   json_pack("{s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "tokens",
+                             (json_int_t)tokens, "tok_per_s", speed.median, "slowest",
+                             speed.slowest, "fastest", speed.fastest, "gop_per_s", gop,
+                             "peak_percent", 0.0, "matmul_percent", 100 * speed.matmul_share,
+                             "attention_percent", 100 * speed.attention_share),
+                   err);
+}
+
+static sterna_status report_decode(bench *b, uint32_t context, uint32_t count, sterna_error *err)
+{
+    result speed = {0};
+    sterna_status status = measure_decode(b, context, count, &speed, err);
+    if (status) return status;
+    double bytes = bytes_per_token(b, context, count), rate = bytes * speed.median * 1e-9;
+    return add_row(b->decodes,
+                   json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "context",
+                             (json_int_t)context, "sequences", (json_int_t)count, "tokens",
+                             (json_int_t)b->decode_tokens, "tok_per_s", speed.median, "slowest",
+                             speed.slowest, "fastest", speed.fastest, "bytes_per_token", bytes,
+                             "gb_per_s", rate, "read_percent", 0.0, "matmul_percent",
+                             100 * speed.matmul_share, "attention_percent",
+                             100 * speed.attention_share),
+                   err);
+}
+
+/* Where the caller names no contexts: those that are reached soon enough at the speed of the last
+ * prefill, attention's growing share included as a quarter more per 4096 tokens. */
+static void choose_contexts(bench *b)
+{
+    uint32_t trained = sterna_decoder_config(b->model->decoder)->context;
+    const json_t *last = json_array_get(b->prefills, json_array_size(b->prefills) - 1);
+    double speed = json_number_value(json_object_get(last, "tok_per_s"));
+    size_t fit = 0;
+    for (; fit < b->contexts.count; fit++) {
+        uint32_t context = b->usual[fit];
+        double seconds = speed > 0 ? context / speed * (1 + context / 16384.0) : 0;
+        if (context + b->decode_tokens > trained || seconds > FILL_S) break;
     }
-    for (size_t i = 0; !status && !bad && i < n_contexts; i++) {
-        status = measure_decode(b, contexts[i], &speed, err);
-        bad |= json_array_append_new(
-            decodes, json_pack("{s:I, s:I, s:f, s:f}", "context", (json_int_t)contexts[i], "tokens",
-                               (json_int_t)b->decode_tokens, "tok_per_s", speed, "bytes_per_token",
-                               bytes_per_token(b, contexts[i])));
-    }
-    if (!status && bad) status = sterna_fail_memory(err, "the measurements");
+    b->total -= (b->contexts.count - fit) * (b->repetitions + 1);
+    b->contexts.count = fit;
+}
+
+static sterna_status measure_first_token(bench *b, sterna_error *err)
+{
+    sterna_status status = open_sessions(b, 1, FIRST_TOKENS, err);
+    double start = sterna_now();
+    if (!status) status = sterna_run_append(b->sessions[0], b->ids, FIRST_TOKENS, NULL, err);
+    b->first_token_s = b->model->load_s + sterna_now() - start;
+    close_sessions(b);
+    return status;
+}
+
+static sterna_status measure(bench *b, sterna_error *err)
+{
+    sterna_status status = measure_first_token(b, err);
+    for (size_t i = 0; !status && i < b->prefill.count; i++)
+        status = report_prefill(b, b->prefill.items[i], err);
+    if (!status && b->choose) choose_contexts(b);
+    for (size_t i = 0; !status && i < b->contexts.count; i++)
+        status = report_decode(b, b->contexts.items[i], 1, err);
+    uint32_t context = b->contexts.count ? b->contexts.items[0] : 0;
+    for (size_t i = 0; !status && i < b->batches.count; i++)
+        status = report_decode(b, context, b->batches.items[i], err);
     return status;
 }
 
@@ -114,127 +241,139 @@ static double peak_memory(void)
     return getrusage(RUSAGE_SELF, &usage) ? 0 : (double)usage.ru_maxrss * 1024;
 }
 
-static int add_text(const char *text, size_t size, void *buffer)
+/* Holds a rate of every row (in 10^9 a second) against the limit. */
+static sterna_status compare_rows(const json_t *list, const char *rate, const char *percent,
+                                  double limit, sterna_error *err)
 {
-    sterna_buffer_add(buffer, text, size);
-    return ((sterna_buffer *)buffer)->failed ? -1 : 0;
-}
-
-static sterna_status to_text(const json_t *json, char **out, sterna_error *err)
-{
-    sterna_buffer buffer = {0};
-    if (json && json_dump_callback(json, add_text, &buffer, JSON_INDENT(2)) == 0)
-        *out = sterna_buffer_take(&buffer);
-    else
-        sterna_buffer_free(&buffer);
-    return *out ? STERNA_OK : sterna_fail_memory(err, "a report");
-}
-
-static sterna_status check(const sterna_bench_options *options, const uint32_t *prefill,
-                           size_t n_prefill, const uint32_t *contexts, size_t n_contexts,
-                           uint32_t *longest, sterna_error *err)
-{
-    if (n_prefill > MAX_SIZES || n_contexts > MAX_SIZES || options->repetitions > MAX_REPETITIONS ||
-        options->decode_tokens > MAX_DECODE)
-        return sterna_fail(err, STERNA_ERROR_LIMIT,
-                           "too much to measure: at most %d sizes of each kind, %d repetitions and "
-                           "%d decoded tokens",
-                           MAX_SIZES, MAX_REPETITIONS, MAX_DECODE);
-    *longest = 1;
-    for (size_t i = 0; i < n_prefill; i++) {
-        if (prefill[i] == 0 || prefill[i] > STERNA_MAX_CONTEXT)
-            return sterna_fail(err, STERNA_ERROR_ARGUMENT, "a prompt of %u tokens", prefill[i]);
-        if (prefill[i] > *longest) *longest = prefill[i];
-    }
-    for (size_t i = 0; i < n_contexts; i++) {
-        if (contexts[i] > STERNA_MAX_CONTEXT - MAX_DECODE)
-            return sterna_fail(err, STERNA_ERROR_LIMIT, "a context of %u tokens", contexts[i]);
-        uint32_t end = contexts[i] + (options->decode_tokens ? options->decode_tokens : 32);
-        if (end > *longest) *longest = end;
+    for (size_t i = 0; limit > 0 && i < json_array_size(list); i++) {
+        json_t *row = json_array_get(list, i);
+        double share = 100 * 1e9 * json_number_value(json_object_get(row, rate)) / limit;
+        if (json_object_set_new(row, percent, json_real(share)))
+            return sterna_fail_memory(err, "the measurements");
     }
     return STERNA_OK;
 }
 
-static sterna_status run(bench *b, const uint32_t *prefill, size_t n_prefill,
-                         const uint32_t *contexts, size_t n_contexts, uint32_t longest, char **json,
-                         sterna_error *err)
+static sterna_status add_limits(bench *b, json_t *out, sterna_error *err)
+{
+    sterna_device *device = b->model->device;
+    double peak = peak_memory(); /* before the bandwidth's buffer counts */
+    double read = device->read_speed(device), products = device->int8_peak(device);
+    if (json_object_set_new(out, "rss_bytes", json_real(peak)) ||
+        json_object_set_new(out, "read_gb_s", json_real(read * 1e-9)) ||
+        json_object_set_new(out, "int8_gop_s", json_real(products * 1e-9)))
+        return sterna_fail_memory(err, "the measurements");
+    sterna_status status = compare_rows(b->prefills, "gop_per_s", "peak_percent", products, err);
+    if (!status) status = compare_rows(b->decodes, "gb_per_s", "read_percent", read, err);
+    return status;
+}
+
+static sterna_status add_left_out(const bench *b, json_t *out, sterna_error *err)
+{
+    json_t *left = json_array();
+    bool bad = false;
+    for (size_t i = b->contexts.count; b->choose && i < sizeof b->usual / sizeof *b->usual; i++)
+        bad |= json_array_append_new(left, json_integer((json_int_t)b->usual[i])) != 0;
+    size_t n = json_array_size(left);
+    if (!bad && n) bad = json_object_set(out, "contexts_left_out", left) != 0;
+    json_decref(left);
+    return bad ? sterna_fail_memory(err, "the measurements") : STERNA_OK;
+}
+
+static sterna_status run(bench *b, char **json, sterna_error *err)
 {
     const sterna_model *model = b->model;
-    const sterna_session_options options = {.context = longest};
-    sterna_status status = sterna_run_session_new(b->model, &options, &b->session, err);
-    if (status) return status;
-    b->ids = sterna_alloc(longest, sizeof *b->ids);
+    char cpu[128];
+    sterna_cpu_model(cpu, sizeof cpu);
+    b->prefills = json_array();
+    b->decodes = json_array();
+    sterna_status status =
+        b->prefills && b->decodes ? measure(b, err) : sterna_fail_memory(err, "the measurements");
+    json_t *out = NULL;
+    if (!status)
+        out = json_pack(
+            "{s:s, s:s, s:i, s:s, s:s, s:f, s:f, s:I, s:f, s:O, s:O}", "model", model->path,
+            "family", sterna_family_name(sterna_decoder_config(model->decoder)->family), "threads",
+            model->threads, "cpu", cpu, "level", sterna_cpu_level_name(model->features), "load_s",
+            model->load_s, "first_token_s", b->first_token_s, "resident_bytes",
+            (json_int_t)sterna_decoder_bytes(model->decoder), "cache_bytes", b->cache_bytes,
+            "prefill", b->prefills, "decode", b->decodes);
+    if (!status && !out) status = sterna_fail_memory(err, "the measurements");
+    if (!status) status = add_limits(b, out, err);
+    if (!status) status = add_left_out(b, out, err);
+    if (!status) status = sterna_run_json_text(out, json, err);
+    json_decref(out);
+    json_decref(b->prefills);
+    json_decref(b->decodes);
+    return status;
+}
+
+/* ---- what is asked for ---- */
+
+static sterna_status check(const bench *b, uint32_t *longest, sterna_error *err)
+{
+    if (b->prefill.count > MAX_SIZES || b->contexts.count > MAX_SIZES ||
+        b->batches.count > MAX_SIZES || b->repetitions > MAX_REPETITIONS ||
+        b->decode_tokens > MAX_DECODE)
+        return sterna_fail(err, STERNA_ERROR_LIMIT,
+                           "too much to measure: at most %d sizes of each kind, %d repetitions and "
+                           "%d decoded tokens",
+                           MAX_SIZES, MAX_REPETITIONS, MAX_DECODE);
+    *longest = FIRST_TOKENS;
+    for (size_t i = 0; i < b->prefill.count; i++) {
+        uint32_t tokens = b->prefill.items[i];
+        if (tokens == 0 || tokens > STERNA_MAX_CONTEXT)
+            return sterna_fail(err, STERNA_ERROR_ARGUMENT, "a prompt of %u tokens", tokens);
+        if (tokens > *longest) *longest = tokens;
+    }
+    for (size_t i = 0; i < b->contexts.count; i++) {
+        uint32_t context = b->contexts.items[i];
+        if (context > STERNA_MAX_CONTEXT - MAX_DECODE)
+            return sterna_fail(err, STERNA_ERROR_LIMIT, "a context of %u tokens", context);
+        if (context + b->decode_tokens > *longest) *longest = context + b->decode_tokens;
+    }
+    for (size_t i = 0; i < b->batches.count; i++)
+        if (b->batches.items[i] == 0 || b->batches.items[i] > MAX_BATCH)
+            return sterna_fail(err, STERNA_ERROR_ARGUMENT,
+                               "a batch of %u sequences; from 1 to %d can be measured",
+                               b->batches.items[i], MAX_BATCH);
+    return STERNA_OK;
+}
+
+/* A prompt of random ids: every pass reads other rows of the embedding. */
+static sterna_status make_ids(bench *b, sterna_error *err)
+{
+    uint32_t vocabulary = sterna_decoder_config(b->model->decoder)->vocabulary;
+    b->ids = sterna_alloc(b->n_ids, sizeof *b->ids);
     if (!b->ids) return sterna_fail_memory(err, "a prompt");
     sterna_rng rng;
     sterna_rng_seed(&rng, 1);
-    uint32_t vocabulary = sterna_decoder_config(model->decoder)->vocabulary;
-    for (uint32_t i = 0; i < longest; i++) b->ids[i] = (int32_t)(sterna_rng_u64(&rng) % vocabulary);
-    char cpu[128];
-    sterna_cpu_model(cpu, sizeof cpu);
-    json_t *out = json_pack("{s:s, s:i, s:s, s:s, s:f}", "model", model->path, "threads",
-                            model->threads, "cpu", cpu, "level",
-                            sterna_cpu_level_name(model->features), "load_s", model->load_s);
-    status = out ? measure(b, prefill, n_prefill, contexts, n_contexts, out, err)
-                 : sterna_fail_memory(err, "the measurements");
-    double peak = peak_memory(); /* before the bandwidth's buffer counts */
-    double read = status ? 0 : model->device->read_speed(model->device);
-    double products = status ? 0 : model->device->int8_peak(model->device);
-    if (!status && (json_object_set_new(out, "rss_bytes", json_real(peak)) ||
-                    json_object_set_new(out, "read_gb_s", json_real(read * 1e-9)) ||
-                    json_object_set_new(out, "int8_gop_s", json_real(products * 1e-9))))
-        status = sterna_fail_memory(err, "the measurements");
-    if (!status) status = to_text(out, json, err);
-    json_decref(out);
-    return status;
+    for (uint32_t i = 0; i < b->n_ids; i++)
+        b->ids[i] = (int32_t)(sterna_rng_u64(&rng) % vocabulary);
+    return STERNA_OK;
 }
 
 sterna_status sterna_run_bench(sterna_model *model, const sterna_bench_options *options,
                                char **json, sterna_error *err)
 {
-    static const uint32_t usual_prefill[] = {128, 512}, usual_contexts[] = {0, 512};
+    static const uint32_t usual_prefill[] = {128, 512};
     const sterna_bench_options none = {0};
     if (!options) options = &none;
-    bool own = options->prefill_count || options->contexts_count;
-    const uint32_t *prefill = own ? options->prefill : usual_prefill,
-                   *contexts = own ? options->contexts : usual_contexts;
-    size_t n_prefill = own ? options->prefill_count : 2,
-           n_contexts = own ? options->contexts_count : 2;
-    uint32_t longest = 1;
-    sterna_status status = check(options, prefill, n_prefill, contexts, n_contexts, &longest, err);
-    if (status) return status;
     bench b = {.model = model,
-               .repetitions = options->repetitions ? options->repetitions : 3,
-               .decode_tokens = options->decode_tokens ? options->decode_tokens : 32,
-               .options = options};
-    b.total = (n_prefill + n_contexts) * b.repetitions;
-    status = run(&b, prefill, n_prefill, contexts, n_contexts, longest, json, err);
-    sterna_run_session_free(b.session);
+               .options = options,
+               .prefill = {options->prefill, options->prefill_count},
+               .contexts = {options->contexts, options->contexts_count},
+               .batches = {options->batches, options->batches_count},
+               .usual = {0, 512, 4096, 16384},
+               .repetitions = options->repetitions ? options->repetitions : 5,
+               .decode_tokens = options->decode_tokens ? options->decode_tokens : 32};
+    if (b.prefill.count == 0) b.prefill = (sizes){usual_prefill, 2};
+    b.choose = b.contexts.count == 0;
+    if (b.choose) b.contexts = (sizes){b.usual, sizeof b.usual / sizeof *b.usual};
+    b.total = (b.prefill.count + b.contexts.count + b.batches.count) * (b.repetitions + 1);
+    sterna_status status = check(&b, &b.n_ids, err);
+    if (!status) status = make_ids(&b, err);
+    if (!status) status = run(&b, json, err);
     sterna_free(b.ids);
-    return status;
-}
-
-sterna_status sterna_run_report(const sterna_model *model, char **json, sterna_error *err)
-{
-    const sterna_decoder *decoder = model->decoder;
-    char cpu[128];
-    sterna_cpu_model(cpu, sizeof cpu);
-    json_t *tensors = json_array();
-    json_t *out =
-        json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:f, s:I, s:o*}", "name", model->path, "family",
-                  sterna_family_name(sterna_decoder_config(decoder)->family), "cpu", cpu, "level",
-                  sterna_cpu_level_name(model->features), "threads", model->threads, "device",
-                  model->device->name, "load_s", model->load_s, "resident_bytes",
-                  (json_int_t)sterna_decoder_bytes(decoder), "tensors", tensors);
-    const sterna_loaded_weight *weights;
-    size_t n = sterna_decoder_weights(decoder, &weights);
-    bool bad = !out || !tensors;
-    for (size_t i = 0; !bad && i < n; i++)
-        bad = json_array_append_new(
-            tensors, json_pack("{s:s, s:s, s:s, s:s, s:I}", "name", weights[i].name, "type",
-                               sterna_type_describe(weights[i].type)->name, "layout",
-                               weights[i].info.layout, "kernel", weights[i].info.kernel, "bytes",
-                               (json_int_t)weights[i].info.bytes));
-    sterna_status status = bad ? sterna_fail_memory(err, "a report") : to_text(out, json, err);
-    json_decref(out);
     return status;
 }

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "base/memory.h"
+#include "formats/shape.h"
 #include "run/generate.h"
 #include "run/text.h"
 
@@ -54,6 +55,26 @@ static sterna_status load(const sterna_model_file *file, sterna_model *model,
     return sterna_decoder_load(file, model->device, &decoder, &model->decoder, err);
 }
 
+/* Loads `file` (closed in any case; NULL after a failure to open it, which `status` tells). */
+static sterna_status open_model(const char *path, sterna_model_file *file, sterna_status status,
+                                double start, const sterna_model_options *options,
+                                sterna_model **out, sterna_error *err)
+{
+    if (status) return status;
+    sterna_model *model = sterna_calloc(1, sizeof *model);
+    if (model) model->path = sterna_strdup(path);
+    status =
+        model && model->path ? load(file, model, options, err) : sterna_fail_memory(err, "a model");
+    sterna_model_file_close(file);
+    if (status) {
+        sterna_run_close(model);
+        return status;
+    }
+    model->load_s = sterna_now() - start;
+    *out = model;
+    return STERNA_OK;
+}
+
 sterna_status sterna_run_open(const char *path, const sterna_model_options *options,
                               sterna_model **out, sterna_error *err)
 {
@@ -61,25 +82,37 @@ sterna_status sterna_run_open(const char *path, const sterna_model_options *opti
     if (!options) options = &none;
     double start = sterna_now();
     sterna_file_options file_options = {.i2s_order = STERNA_I2S_X86};
+    sterna_model_file *file = NULL;
     sterna_status status = STERNA_OK;
     if (options->i2s_order)
         status = sterna_i2s_order_from_name(options->i2s_order, &file_options.i2s_order, err);
-    if (status) return status;
-    sterna_model *model = sterna_calloc(1, sizeof *model);
-    if (!model) return sterna_fail_memory(err, "a model");
-    sterna_model_file *file = NULL;
-    model->path = sterna_strdup(path);
-    if (!model->path) status = sterna_fail_memory(err, "a path");
     if (!status) status = sterna_model_file_open(path, &file_options, &file, err);
-    if (!status) status = load(file, model, options, err);
-    sterna_model_file_close(file);
-    model->load_s = sterna_now() - start;
-    if (status) {
-        sterna_run_close(model);
-        return status;
-    }
-    *out = model;
-    return STERNA_OK;
+    return open_model(path, file, status, start, options, out, err);
+}
+
+static sterna_status type_named(const char *name, sterna_type usual, sterna_type *type,
+                                sterna_error *err)
+{
+    *type = usual;
+    if (!name || sterna_type_from_name(name, type)) return STERNA_OK;
+    return sterna_fail(err, STERNA_ERROR_ARGUMENT, "type '%.40s' is unknown", name);
+}
+
+sterna_status sterna_run_open_shape(const char *name, const char *type, const char *head,
+                                    const sterna_model_options *options, sterna_model **out,
+                                    sterna_error *err)
+{
+    const sterna_model_options none = {0};
+    const sterna_shape *shape = NULL;
+    sterna_type weights = STERNA_TYPE_TQ2_0, ends = STERNA_TYPE_Q8_0;
+    sterna_model_file *file = NULL;
+    sterna_status status = sterna_shape_find(name, &shape, err);
+    if (!status) status = type_named(type, shape->type, &weights, err);
+    if (!status) status = type_named(head, STERNA_TYPE_Q8_0, &ends, err);
+    if (!status) status = sterna_shape_open(shape, weights, ends, &file, err);
+    double start = sterna_now(); /* making the weights is no part of loading them */
+    return open_model(status ? name : file->path, file, status, start, options ? options : &none,
+                      out, err);
 }
 
 void sterna_run_close(sterna_model *model)

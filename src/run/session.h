@@ -33,6 +33,10 @@ struct sterna_model {
  * again: nothing depends on it afterwards. */
 sterna_status sterna_run_open(const char *path, const sterna_model_options *options,
                               sterna_model **out, sterna_error *err);
+/* The same for a known shape with random weights (sterna_model_open_shape). */
+sterna_status sterna_run_open_shape(const char *name, const char *type, const char *head,
+                                    const sterna_model_options *options, sterna_model **out,
+                                    sterna_error *err);
 void sterna_run_close(sterna_model *model);
 
 struct sterna_session {

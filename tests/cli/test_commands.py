@@ -170,15 +170,49 @@ def test_eval_of_too_short_a_text(tmp_path):
 
 # ---- bench ----
 
+BENCH_MEMBERS = {"model", "family", "threads", "cpu", "level", "load_s", "first_token_s", "resident_bytes",
+                 "cache_bytes", "rss_bytes", "read_gb_s", "int8_gop_s", "prefill", "decode"}
+PREFILL_MEMBERS = {"tokens", "tok_per_s", "slowest", "fastest", "gop_per_s", "peak_percent", "matmul_percent",
+                   "attention_percent"}
+DECODE_MEMBERS = {"context", "sequences", "tokens", "tok_per_s", "slowest", "fastest", "bytes_per_token", "gb_per_s",
+                  "read_percent", "matmul_percent", "attention_percent"}
+
+
 def test_bench():
-    args = ["bench", LLAMA, "--prefill", "8,16", "--context", "0,16", "--tokens", 4, "--repeat", 1]
+    args = ["bench", LLAMA, "--prefill", "8,16", "--context", "0,16", "--tokens", 4, "--repeat", 1, "--batch", 2]
     report = as_json(*args)
-    assert {"model", "threads", "cpu", "load_s", "rss_bytes", "read_gb_s", "prefill", "decode"} <= set(report)
+    assert set(report) == BENCH_MEMBERS
+    assert all(set(row) == PREFILL_MEMBERS for row in report["prefill"])
+    assert all(set(row) == DECODE_MEMBERS for row in report["decode"])
     assert [(row["tokens"], row["tok_per_s"] > 0) for row in report["prefill"]] == [(8, True), (16, True)]
-    assert [(row["context"], row["tokens"]) for row in report["decode"]] == [(0, 4), (16, 4)]
-    assert all(row["tok_per_s"] > 0 and row["bytes_per_token"] > 0 for row in report["decode"])
+    decode = [(row["context"], row["sequences"], row["tokens"]) for row in report["decode"]]
+    assert decode == [(0, 1, 4), (16, 1, 4), (0, 2, 4)]
+    for row in report["decode"]:
+        assert row["slowest"] <= row["tok_per_s"] <= row["fastest"]
+        assert row["gb_per_s"] == pytest.approx(row["tok_per_s"] * row["bytes_per_token"] * 1e-9)
+        assert row["read_percent"] == pytest.approx(100 * row["gb_per_s"] / report["read_gb_s"])
     shown = succeeds(*args).stdout
-    assert "tokens/s" in shown and "bytes/token" in shown
+    assert all(word in shown for word in ("tokens/s", "bytes/token", "% of memory read", "% of int8 peak"))
+
+
+def test_bench_chooses_contexts():
+    """Where none is named: the usual ones that the model was trained for; the others are told."""
+    report = as_json("bench", "--shape", "tiny", "--prefill", 8, "--tokens", 2, "--repeat", 1)
+    assert [row["context"] for row in report["decode"]] == [0]
+    assert report["contexts_left_out"] == [512, 4096, 16384]
+
+
+def test_bench_of_a_shape():
+    shapes = as_json("bench", "--shape", "list")["shapes"]
+    assert {"tiny", "bitnet-2b4t", "llama3-8b", "qwen3-1.7b", "bonsai-8b"} <= {shape["name"] for shape in shapes}
+    assert "bitnet-2b4t" in succeeds("bench", "--shape", "list").stdout
+    report = as_json("bench", "--shape", "tiny", "--type", "Q2_0", "--head", "F16", "--prefill", 8, "--context", 0,
+                     "--tokens", 2, "--repeat", 1)
+    assert report["model"] == "shape tiny, random Q2_0, head F16" and report["decode"][0]["tok_per_s"] > 0
+    assert "tiny, bitnet" in fails(1, "bench", "--shape", "gigantic")
+    assert "one of the two" in fails(2, "bench")
+    assert "one of the two" in fails(2, "bench", LLAMA, "--shape", "tiny")
+    assert "--shape" in fails(2, "bench", LLAMA, "--type", "TQ2_0")
 
 
 # ---- convert ----

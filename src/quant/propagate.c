@@ -6,7 +6,6 @@
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "model/model.h"
-#include "quant/compensate.h"
 #include "quant/rotate.h"
 
 /* One model's hidden states. */
@@ -206,22 +205,6 @@ static void find_item(const propagation *p, member *one)
     }
 }
 
-static sterna_status make_ready(member *one, sterna_error *err)
-{
-    if (one->item->verb == STERNA_VERB_READY) return STERNA_OK; /* another part of it came first */
-    return sterna_item_prepare(one->item, NULL, err);
-}
-
-/* Rows of a part into its item; `scales` has one for each group of columns. */
-static void store_rows(const member *one, size_t cols, size_t groups, const int8_t *trits,
-                       const float *scales)
-{
-    for (uint64_t r = 0; r < one->place.rows; r++) {
-        const sterna_ternary_row row = {.trits = trits + r * cols, .scales = scales + r * groups};
-        sterna_item_store(one->item, one->item_row + r, &row);
-    }
-}
-
 /* The part's weights as the made model will run them, on the device. */
 static sterna_status install(const propagation *p, uint32_t layer, sterna_matrix matrix,
                              const member *one, const sterna_hadamard *rotation)
@@ -241,64 +224,55 @@ static sterna_status install(const propagation *p, uint32_t layer, sterna_matrix
 /* Work space for the matrices of a bundle, one below the other. */
 typedef struct fit {
     member parts[3];
-    size_t count, rows, cols, group;
-    float *w, *scales;
-    int8_t *trits;
-    sterna_compensated *results;
+    size_t count, rows, cols; /* rows: of those parts that are fitted */
+    float *w;
     sterna_hadamard rotation;
 } fit;
 
-static sterna_status name_failure(const propagation *p, const fit *f, sterna_status status)
-{
-    sterna_fail_prefix(p->err, "%s: tensor '%s'", p->file->path, f->parts[0].place.tensor->name);
-    return status;
-}
-
-static sterna_status fit_rows(const propagation *p, const bundle *b, fit *f)
+static sterna_status fit_bundle(const propagation *p, const bundle *b, fit *f)
 {
     const sterna_propagation *s = p->settings;
-    sterna_compensation usual = sterna_compensation_usual(f->group, s->threads);
-    usual.damping = s->damping;
-    size_t at = 0;
-    for (size_t i = 0; i < f->count; i++)
-        for (uint64_t r = 0; f->parts[i].item && r < f->parts[i].place.rows; r++)
-            sterna_tensor_row(f->parts[i].place.tensor, f->parts[i].place.first_row + r,
-                              f->w + at++ * f->cols);
     bool normed = sterna_decoder_norms_output(p->full.decoder);
     const float *c = b->to_residual && !normed && s->residual != 0 ? p->c : NULL;
+    sterna_fit_rows parts[3];
+    size_t weights, at = 0, count = 0;
     sterna_status status = STERNA_OK;
+    if (!sterna_mul_size(f->rows, f->cols, &weights) ||
+        !(f->w = sterna_alloc(weights, sizeof *f->w)))
+        return sterna_fail_memory(p->err, "the weights of a layer");
+    for (size_t i = 0; i < f->count; i++) {
+        const member *one = &f->parts[i];
+        if (!one->item) continue;
+        parts[count++] = (sterna_fit_rows){one->item, one->item_row, one->place.rows};
+        for (uint64_t r = 0; r < one->place.rows; r++)
+            sterna_tensor_row(one->place.tensor, one->place.first_row + r, f->w + at++ * f->cols);
+    }
     if (uses_drift(p))
         status = sterna_compensate_target(f->w, f->rows, f->cols, p->h, p->d, s->drift, c,
-                                          s->residual, &usual, p->err);
-    if (status) return name_failure(p, f, status);
-    sterna_rotate_rows(f->w, f->rows, f->cols, &f->rotation, s->threads);
-    sterna_rotate_square(p->h, f->cols, &f->rotation, s->threads);
-    status = sterna_compensate(f->w, f->rows, f->cols, p->h, &usual, f->trits, f->scales,
-                               f->results, p->err);
-    return status ? name_failure(p, f, status) : STERNA_OK;
-}
-
-static sterna_status store(const propagation *p, uint32_t layer, const bundle *b, const fit *f)
-{
-    size_t at = 0, groups = f->cols ? (f->cols + f->group - 1) / f->group : 0;
-    sterna_status status = STERNA_OK;
-    for (size_t i = 0; i < f->count && !status; i++) {
-        const member *one = &f->parts[i];
-        if (one->item) {
-            for (uint64_t r = 0; r < one->place.rows; r++) {
-                one->item->result.error += f->results[at + r].error;
-                one->item->result.energy += f->results[at + r].energy;
-                one->item->result.zeros += f->results[at + r].zeros;
-            }
-            store_rows(one, f->cols, groups, f->trits + at * f->cols, f->scales + at * groups);
-            at += one->place.rows;
-        }
-        if (!status) status = install(p, layer, (sterna_matrix)(b->first + i), one, &f->rotation);
+                                          s->residual, &s->compensation, p->err);
+    if (!status && s->rotate) status = sterna_rotation_of(p->rules, f->cols, &f->rotation, p->err);
+    if (!status) {
+        sterna_rotate_rows(f->w, f->rows, f->cols, &f->rotation, s->compensation.threads);
+        sterna_rotate_square(p->h, f->cols, &f->rotation, s->compensation.threads);
+        status = sterna_fit_items(s->fitter, parts, count, f->w, f->cols, p->h, &s->compensation,
+                                  p->err);
     }
+    if (status)
+        sterna_fail_prefix(p->err, "%s: tensor '%s'", p->file->path,
+                           f->parts[0].place.tensor->name);
     return status;
 }
 
-/* Finds the parts and makes room for their results; f->rows are those to be fitted. */
+/* The bundle as it is now, into the made model. */
+static sterna_status install_bundle(const propagation *p, uint32_t layer, const bundle *b,
+                                    const fit *f)
+{
+    sterna_status status = STERNA_OK;
+    for (size_t i = 0; i < f->count && !status; i++)
+        status = install(p, layer, (sterna_matrix)(b->first + i), &f->parts[i], &f->rotation);
+    return status;
+}
+
 static sterna_status find_parts(const propagation *p, uint32_t layer, const bundle *b, fit *f)
 {
     f->count = (size_t)(b->last - b->first) + 1;
@@ -309,42 +283,20 @@ static sterna_status find_parts(const propagation *p, uint32_t layer, const bund
         if (status) return status;
         find_item(p, one);
         f->cols = (size_t)one->place.tensor->dims[0];
-        if (!one->item) continue;
-        f->rows += one->place.rows;
-        f->group = one->item->form.group;
-        status = make_ready(one, p->err);
-        if (status) return status;
+        if (one->item) f->rows += one->place.rows;
     }
     return STERNA_OK;
 }
 
-static sterna_status fit_bundle(const propagation *p, const bundle *b, fit *f)
-{
-    size_t groups = (f->cols + f->group - 1) / f->group, weights;
-    if (!sterna_mul_size(f->rows, f->cols, &weights)) return sterna_fail_memory(p->err, "a layer");
-    f->w = sterna_alloc(weights, sizeof *f->w);
-    f->trits = sterna_alloc(weights, 1);
-    f->scales = sterna_alloc(f->rows * groups, sizeof *f->scales);
-    f->results = sterna_alloc(f->rows, sizeof *f->results);
-    if (!f->w || !f->trits || !f->scales || !f->results)
-        return sterna_fail_memory(p->err, "the weights of a layer");
-    sterna_status status = STERNA_OK;
-    if (p->settings->rotate) status = sterna_rotation_of(p->rules, f->cols, &f->rotation, p->err);
-    return status ? status : fit_rows(p, b, f);
-}
-
 static sterna_status run_bundle(const propagation *p, uint32_t layer, const bundle *b)
 {
-    fit f = {.group = 1};
+    fit f = {0};
     sterna_status status = find_parts(p, layer, b, &f);
     if (!status) gather(p, layer, b, f.cols);
     if (!status && f.rows) status = fit_bundle(p, b, &f);
-    if (!status) status = store(p, layer, b, &f);
+    if (!status) status = install_bundle(p, layer, b, &f);
     if (!status && b->to_residual) advance(p, layer, b, f.cols);
     sterna_free(f.w);
-    sterna_free(f.trits);
-    sterna_free(f.scales);
-    sterna_free(f.results);
     return status;
 }
 
@@ -460,9 +412,9 @@ sterna_status sterna_propagate(const sterna_model_file *file, const sterna_calib
                      .n_items = n_items,
                      .rules = rules,
                      .err = err};
-    sterna_cpu_options cpu = {.threads = settings->threads};
+    sterna_cpu_options cpu = {.threads = settings->compensation.threads};
     int blas = openblas_get_num_threads();
-    openblas_set_num_threads(settings->threads);
+    openblas_set_num_threads(settings->compensation.threads);
     sterna_status status = sterna_cpu_level("auto", &cpu.features, err);
     if (!status) status = sterna_device_cpu_open(&cpu, &p.device, err);
     if (!status) status = run(&p);

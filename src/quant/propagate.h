@@ -13,14 +13,14 @@
 
 #include "model/hadamard.h"
 #include "quant/calibrate.h"
-#include "quant/stream.h"
+#include "quant/fitter.h"
 
 typedef struct sterna_propagation {
-    float damping;  /* of the inputs' second moments */
+    const sterna_fitter *fitter;
+    sterna_compensation compensation; /* group, levels and outliers come from each item */
     float drift;    /* how much of the error made so far a matrix takes back: `a` and `b` of */
     float residual; /* sterna_compensate_target */
     bool rotate;    /* transform the inputs of the ternary matrices */
-    int threads;    /* >= 1 */
     sterna_progress progress; /* counts layers */
     void *progress_context;
 } sterna_propagation;

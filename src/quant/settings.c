@@ -68,14 +68,14 @@ static sterna_status read_calibration(const sterna_quantize_options *options, st
                                      .threads = s->threads,
                                      .progress = options->progress,
                                      .progress_context = options->progress_context};
-    s->propagation =
-        (sterna_propagation){.damping = options->damping > 0 ? options->damping : 0.01f,
-                             .drift = strength(options->drift, 0.5f),
-                             .residual = strength(options->residual, 0.5f),
-                             .rotate = !options->portable,
-                             .threads = s->threads,
-                             .progress = options->progress,
-                             .progress_context = options->progress_context};
+    s->propagation = (sterna_propagation){.fitter = sterna_fitter_of("sterna"),
+                                          .compensation = sterna_compensation_usual(0, s->threads),
+                                          .drift = strength(options->drift, 0.5f),
+                                          .residual = strength(options->residual, 0.5f),
+                                          .rotate = !options->portable,
+                                          .progress = options->progress,
+                                          .progress_context = options->progress_context};
+    if (options->damping > 0) s->propagation.compensation.damping = options->damping;
     return STERNA_OK;
 }
 
@@ -113,7 +113,7 @@ json_t *sterna_settings_describe(const sterna_settings *s)
     if (!all || !s->calibrated) return all;
     json_t *calibrated =
         json_pack("{s:b, s:f, s:f, s:f}", "transform", p->rotate, "drift", (double)p->drift,
-                  "residual", (double)p->residual, "damping", (double)p->damping);
+                  "residual", (double)p->residual, "damping", (double)p->compensation.damping);
     if (!calibrated || json_object_update(all, calibrated)) {
         json_decref(all);
         all = NULL;

@@ -24,6 +24,9 @@ sterna_decode sterna_decode_q2_k, sterna_decode_q3_k, sterna_decode_q4_k, sterna
 typedef void sterna_encode(const float *row, size_t cols, uint8_t *out);
 
 sterna_encode sterna_encode_f32, sterna_encode_f16, sterna_encode_bf16, sterna_encode_q8_0;
+/* One block of 32: codes -127 .. 127 and -8 .. 7. */
+void sterna_pack_q8_0(const int8_t *codes, float scale, uint8_t *out);
+void sterna_pack_q4_0(const int8_t *codes, float scale, uint8_t *out);
 
 /* A ternary layout made of blocks with one float16 scale each. */
 typedef struct sterna_trit_layout {

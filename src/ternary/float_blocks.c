@@ -153,3 +153,15 @@ void sterna_encode_q8_0(const float *row, size_t cols, uint8_t *out)
         for (int i = 0; i < 32; i++) out[2 + i] = (uint8_t)round_to_byte(row[i] * inverse);
     }
 }
+
+void sterna_pack_q8_0(const int8_t *codes, float scale, uint8_t *out)
+{
+    sterna_store_u16(out, sterna_f32_to_f16(scale));
+    memcpy(out + 2, codes, 32);
+}
+
+void sterna_pack_q4_0(const int8_t *codes, float scale, uint8_t *out)
+{
+    sterna_store_u16(out, sterna_f32_to_f16(scale));
+    for (int i = 0; i < 16; i++) out[2 + i] = (uint8_t)((codes[i] + 8) | (codes[16 + i] + 8) << 4);
+}

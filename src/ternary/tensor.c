@@ -136,6 +136,12 @@ void sterna_type_pack(sterna_type type, const int8_t *trits, const float *scales
                       uint8_t *out)
 {
     const sterna_trit_layout *layout = sterna_trit_layout_of(type);
+    if (type == STERNA_TYPE_Q8_0)
+        for (size_t at = 0; at < cols; at += 32, out += 34)
+            sterna_pack_q8_0(trits + at, *scales++, out);
+    if (type == STERNA_TYPE_Q4_0)
+        for (size_t at = 0; at < cols; at += 32, out += 18)
+            sterna_pack_q4_0(trits + at, *scales++, out);
     if (!layout || !layout->pack) return;
     for (size_t at = 0; at < cols; at += layout->block, out += layout->bytes) {
         layout->pack(trits + at, out);

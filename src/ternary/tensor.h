@@ -123,8 +123,8 @@ uint64_t sterna_tensor_group(
  * floats to the bytes of one row. */
 void sterna_type_encode(sterna_type type, const float *row, size_t cols, uint8_t *out);
 /* Trits and scales (one per type's group; for TQ1_0/TQ2_0 one per 256, ...) to the bytes of one
- * row, for writable ternary types. cols must be a multiple of the block. Scales are rounded to
- * float16. */
+ * row, for writable ternary types; also codes -8 .. 7 to Q4_0 and -127 .. 127 to Q8_0, one scale
+ * per 32. cols must be a multiple of the block. Scales are rounded to float16. */
 void sterna_type_pack(sterna_type type, const int8_t *trits, const float *scales, size_t cols,
                       uint8_t *out);
 

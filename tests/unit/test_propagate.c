@@ -265,8 +265,11 @@ static void plan_close(plan *p)
 
 static sterna_propagation usual(void)
 {
-    return (sterna_propagation){
-        .damping = 0.01f, .drift = 0.5f, .residual = 0.5f, .rotate = true, .threads = 2};
+    return (sterna_propagation){.fitter = sterna_fitter_of("sterna"),
+                                .compensation = sterna_compensation_usual(0, 2),
+                                .drift = 0.5f,
+                                .residual = 0.5f,
+                                .rotate = true};
 }
 
 /* Biases, tied heads, grouped queries, norms at every place, fused and split matrices. */
@@ -389,7 +392,7 @@ static void survives_failing_memory(void **state)
         plan p = plan_open(make_model(&families[0]));
         sterna_propagation settings = usual();
         sterna_error err = {0};
-        settings.threads = 1;
+        settings.compensation.threads = 1;
         sterna_alloc_fail_after(n);
         status = sterna_propagate(p.file, &p.calibration, &settings, p.items, p.count, &p.rules,
                                   n % 2 ? &err : NULL);

@@ -19,6 +19,7 @@ static void cpu_close(sterna_device *device)
     sterna_cpu *cpu = sterna_cpu_of(device);
     sterna_pool_free(cpu->pool);
     sterna_cpu_scratch_free(&cpu->scratch);
+    sterna_cpu_scratch_free(&cpu->outlier_scratch);
     sterna_free(cpu);
 }
 
@@ -53,6 +54,26 @@ void sterna_cpu_scratch_free(sterna_cpu_scratch *scratch)
     *scratch = (sterna_cpu_scratch){0};
 }
 
+/* Quantised activations of n tokens of `cols` columns, a multiple of 128. */
+static bool new_scratch(sterna_cpu_scratch *scratch, size_t n, size_t cols)
+{
+    *scratch = (sterna_cpu_scratch){.tokens = n, .cols = cols};
+    scratch->transformed = sterna_alloc(n, cols * sizeof(float));
+    scratch->x = sterna_alloc(n, cols + 64);
+    scratch->group_scales = sterna_alloc(n, cols / 16 * sizeof(float));
+    scratch->unit_sums = sterna_alloc(n, cols / 16 * sizeof(int32_t));
+    scratch->x_scales = sterna_alloc(n, cols / 16 * sizeof(float));
+    scratch->x_sums = sterna_alloc(n, cols / 16 * sizeof(int32_t));
+    scratch->x_offsets = sterna_alloc(n, cols / 16 * sizeof(float));
+    return scratch->transformed && scratch->x && scratch->group_scales && scratch->unit_sums &&
+           scratch->x_scales && scratch->x_sums && scratch->x_offsets;
+}
+
+static size_t whole_segments(size_t cols)
+{
+    return (cols + 127) / 128 * 128;
+}
+
 sterna_status sterna_cpu_reserve(sterna_device *device, size_t n, uint64_t max_cols,
                                  uint64_t max_rows, uint32_t heads, uint32_t capacity,
                                  sterna_error *err)
@@ -62,27 +83,44 @@ sterna_status sterna_cpu_reserve(sterna_device *device, size_t n, uint64_t max_c
     if (max_cols > cols) cols = (size_t)max_cols;
     if (width < cols) width = cols;
     if (width > SIZE_MAX / 4096) return sterna_fail_memory(err, "the scratch of a forward pass");
-    cols = (cols + 127) / 128 * 128;
+    cols = whole_segments(cols);
     n = n ? n : 1;
     heads = heads ? heads : 1;
-    sterna_cpu_scratch new = {.tokens = n, .cols = cols};
+    sterna_cpu_scratch new, thin = {0};
+    bool complete = new_scratch(&new, n, cols);
     new.attention_floats = sterna_cpu_attention_floats(cpu->threads, cols, heads, capacity);
-    new.transformed = sterna_alloc(n, cols * sizeof(float));
-    new.x = sterna_alloc(n, cols + 64);
-    new.group_scales = sterna_alloc(n, cols / 16 * sizeof(float));
-    new.unit_sums = sterna_alloc(n, cols / 16 * sizeof(int32_t));
-    new.x_scales = sterna_alloc(n, cols / 16 * sizeof(float));
-    new.x_sums = sterna_alloc(n, cols / 16 * sizeof(int32_t));
-    new.x_offsets = sterna_alloc(n, cols / 16 * sizeof(float));
     new.attention = sterna_alloc(new.attention_floats, sizeof(float));
-    if (!new.transformed || !new.x || !new.group_scales || !new.unit_sums || !new.x_scales ||
-        !new.x_sums || !new.x_offsets || !new.attention) {
+    if (cpu->most_outliers)
+        complete = new_scratch(&thin, n, whole_segments(cpu->most_outliers)) && complete;
+    if (!complete || !new.attention) {
         sterna_cpu_scratch_free(&new);
+        sterna_cpu_scratch_free(&thin);
         return sterna_fail_memory(err, "the scratch of a forward pass");
     }
     sterna_cpu_scratch_free(&cpu->scratch);
+    sterna_cpu_scratch_free(&cpu->outlier_scratch);
     cpu->scratch = new;
+    cpu->outlier_scratch = thin;
+    cpu->reserved.n = n;
+    cpu->reserved.max_cols = (size_t)max_cols;
+    cpu->reserved.max_rows = (size_t)max_rows;
+    cpu->reserved.heads = heads;
+    cpu->reserved.capacity = capacity;
     return STERNA_OK;
+}
+
+sterna_status sterna_cpu_make_room(sterna_device *device, size_t cols, size_t outliers,
+                                   sterna_error *err)
+{
+    sterna_cpu *cpu = sterna_cpu_of(device);
+    if (cols > cpu->widest) cpu->widest = cols;
+    if (outliers > cpu->most_outliers) cpu->most_outliers = outliers;
+    if (!cpu->scratch.tokens ||
+        (cols <= cpu->scratch.cols && outliers <= cpu->outlier_scratch.cols))
+        return STERNA_OK;
+    return sterna_cpu_reserve(device, cpu->reserved.n, cpu->reserved.max_cols,
+                              cpu->reserved.max_rows, cpu->reserved.heads, cpu->reserved.capacity,
+                              err);
 }
 
 /* Units of a piece when `count` units of `size` floats are dealt out: all of them (the caller does

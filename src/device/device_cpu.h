@@ -23,6 +23,13 @@ struct sterna_weight {
     int32_t zero;
     /* how a matmul walks it (kernels.h); unused by float layouts */
     size_t segment, segments, segments_per_scale;
+    /* A second ternary plane stands behind the first one, `plane` columns further on, and is
+     * multiplied with a copy of the activations. take: real columns of a segment, where groups do
+     * not divide into segments of 16 columns: each segment is then padded; 0: columns stand where
+     * they are. */
+    size_t planes, plane, take;
+    sterna_weight *outliers;   /* [rows][outlier columns], int8; NULL: there are none */
+    uint32_t *outlier_columns; /* of the input (as transformed) */
 
     uint8_t *codes;                    /* [panels][panel_bytes] */
     uint16_t *scales, *mins;           /* [panels][groups][16] or NULL */
@@ -65,7 +72,12 @@ typedef struct sterna_cpu {
     sterna_pool *pool;
     bool plan;     /* weights are described, not packed */
     size_t widest; /* padded columns of the widest weight loaded */
-    sterna_cpu_scratch scratch;
+    size_t most_outliers;
+    sterna_cpu_scratch scratch, outlier_scratch;
+    struct {
+        size_t n, max_cols, max_rows;
+        uint32_t heads, capacity;
+    } reserved; /* what the scratch was made for */
 } sterna_cpu;
 
 static inline sterna_cpu *sterna_cpu_of(sterna_device *device)
@@ -76,7 +88,23 @@ static inline sterna_cpu *sterna_cpu_of(sterna_device *device)
 sterna_status sterna_cpu_reserve(sterna_device *device, size_t n, uint64_t max_cols,
                                  uint64_t max_rows, uint32_t heads, uint32_t capacity,
                                  sterna_error *err);
+/* A matrix of so many padded columns and outliers is there: scratch that was reserved grows. */
+sterna_status sterna_cpu_make_room(sterna_device *device, size_t cols, size_t outliers,
+                                   sterna_error *err);
 void sterna_cpu_scratch_free(sterna_cpu_scratch *scratch);
+
+/* device_cpu_place.c: where the columns of a matrix stand in its panels, and the activations beside
+ * them. */
+/* Sets padded, groups and the walk of an integer matrix whose layout, activation, cols, group and
+ * planes are known. */
+void sterna_cpu_place(sterna_weight *weight);
+/* Where column k of the first plane stands. */
+size_t sterna_cpu_column(const sterna_weight *weight, size_t k);
+/* Whether two matrices of the same input take the same quantised activations. */
+bool sterna_cpu_same_places(const sterna_weight *a, const sterna_weight *b);
+/* Quantises a token: q[padded], sums[padded / 16] and scales: one, or one for each segment. */
+void sterna_cpu_quantise(sterna_quantize_fn *quantize, const sterna_weight *weight, const float *x,
+                         int8_t *q, int32_t *sums, float *scales);
 
 /* device_cpu_weight.c */
 sterna_status sterna_cpu_weight_load(sterna_device *device, const sterna_tensor *tensor,

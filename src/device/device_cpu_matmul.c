@@ -18,6 +18,7 @@ enum {
 /* Products that read the same prepared activations. */
 typedef struct run {
     sterna_cpu *cpu;
+    sterna_cpu_scratch *scratch;
     const sterna_product *products;
     size_t count, panels; /* panels of all products together */
     const sterna_weight *kind;
@@ -26,20 +27,26 @@ typedef struct run {
     size_t x_stride;
     const float *input; /* as the caller gave it, [n][cols] */
     bool prepare;       /* its activations are not yet in scratch */
+    /* outlier columns: the weights are those of the products, the input is taken from these columns
+     * of x, which has them `source_stride` apart, and the result is added */
+    const uint32_t *columns;
+    const float *source;
+    size_t source_stride;
 } run;
+
+/* The matrix of a product that a run multiplies. */
+static const sterna_weight *weight_of(const run *r, const sterna_product *product)
+{
+    return r->columns ? product->weight->outliers : product->weight;
+}
 
 static bool same_input(const sterna_weight *a, const sterna_weight *b)
 {
     if (a->hadamard.block != b->hadamard.block || a->activation != b->activation) return false;
-    if (a->activation == STERNA_ACT_INT8_GROUP && a->segment != b->segment) return false;
+    if (a->activation != STERNA_ACT_FLOAT && !sterna_cpu_same_places(a, b)) return false;
     if (!a->hadamard.block || a->hadamard.signs == b->hadamard.signs) return true;
     return a->hadamard.signs && b->hadamard.signs &&
            memcmp(a->hadamard.signs, b->hadamard.signs, a->cols * sizeof(float)) == 0;
-}
-
-static bool same_walk(const sterna_weight *a, const sterna_weight *b)
-{
-    return same_input(a, b) && (a->activation == STERNA_ACT_FLOAT || a->segment == b->segment);
 }
 
 /* Bytes between the quantised tokens of `padded` columns: an odd number of cache lines, so that the
@@ -49,38 +56,35 @@ static size_t quantised_stride(size_t padded)
     return ((padded + 63) / 64 | 1) * 64;
 }
 
-/* Token t: transform, quantise. */
-static void prepare_token(const run *r, const float *x, size_t t)
+/* Token t: transform (or take the outlier columns), quantise. */
+static void prepare_token(const run *r, size_t t)
 {
     const sterna_kernels *kernels = &r->cpu->kernels;
-    sterna_cpu_scratch *scratch = &r->cpu->scratch;
-    const sterna_hadamard *hadamard = &r->kind->hadamard;
-    size_t cols = r->cols, padded = (cols + 15) & ~(size_t)15;
-    if (hadamard->block) {
-        float *out = scratch->transformed + t * cols;
-        for (size_t i = 0; i < cols; i += hadamard->block)
+    const sterna_weight *kind = r->kind;
+    sterna_cpu_scratch *scratch = r->scratch;
+    const float *x = r->columns ? NULL : r->input + t * r->cols;
+    float *out = scratch->transformed + t * r->cols;
+    if (r->columns) {
+        const float *source = r->source + t * r->source_stride;
+        for (size_t i = 0; i < r->cols; i++) out[i] = source[r->columns[i]];
+        x = out;
+    } else if (kind->hadamard.block) {
+        const sterna_hadamard *hadamard = &kind->hadamard;
+        for (size_t i = 0; i < r->cols; i += hadamard->block)
             kernels->hadamard(x + i, hadamard->signs ? hadamard->signs + i : NULL, out + i,
                               hadamard->block);
         x = out;
     }
-    if (r->kind->activation == STERNA_ACT_FLOAT) return;
-    int8_t *q = scratch->x + t * quantised_stride(padded);
-    int32_t *sums = scratch->unit_sums + t * (padded / 16);
-    float *scales = scratch->group_scales + t * (padded / 16);
-    if (r->kind->activation == STERNA_ACT_INT8_TOKEN) {
-        scales[0] = kernels->quantize(x, cols, 1e-5f, q, sums);
-        return;
-    }
-    size_t group = r->kind->segment;
-    for (size_t i = 0; i < cols; i += group)
-        scales[i / group] =
-            kernels->quantize(x + i, cols - i < group ? cols - i : group, 0, q + i, sums + i / 16);
+    if (kind->activation == STERNA_ACT_FLOAT) return;
+    size_t units = kind->padded / STERNA_COLUMN_UNIT;
+    sterna_cpu_quantise(kernels->quantize, kind, x, scratch->x + t * quantised_stride(kind->padded),
+                        scratch->unit_sums + t * units, scratch->group_scales + t * units);
 }
 
 /* Token t: scales and sums per segment of this run's weights. */
 static void expand_token(const run *r, size_t t)
 {
-    sterna_cpu_scratch *scratch = &r->cpu->scratch;
+    sterna_cpu_scratch *scratch = r->scratch;
     const sterna_weight *kind = r->kind;
     size_t units = kind->padded / 16, units_per = kind->segment / 16;
     const int32_t *sums = scratch->unit_sums + t * units;
@@ -103,7 +107,7 @@ static void call_kernel(const run *r, const sterna_weight *w, size_t first, size
                         size_t step, size_t t, size_t n, float *y, size_t y_stride)
 {
     const sterna_kernels *kernels = &r->cpu->kernels;
-    const sterna_cpu_scratch *scratch = &r->cpu->scratch;
+    const sterna_cpu_scratch *scratch = r->scratch;
     if (w->activation == STERNA_ACT_FLOAT) {
         sterna_float_tile tile = {.panels = panels,
                                   .weights = w->codes + first * w->panel_bytes,
@@ -150,19 +154,24 @@ static void call_kernel(const run *r, const sterna_weight *w, size_t first, size
     kernel(&tile);
 }
 
-/* The last panel of a matrix whose rows are no multiple of 16, through a buffer. */
-static void partial_panel(const run *r, const sterna_product *product, size_t panel)
+/* A panel through a buffer: the last one of a matrix whose rows are no multiple of 16, or one whose
+ * result is added. */
+static void buffered_panel(const run *r, const sterna_product *product, size_t panel)
 {
-    const sterna_weight *w = product->weight;
-    size_t rows = w->rows - panel * STERNA_PANEL;
+    const sterna_weight *w = weight_of(r, product);
+    size_t first = panel * STERNA_PANEL;
+    size_t rows = w->rows - first < STERNA_PANEL ? w->rows - first : STERNA_PANEL;
     size_t y_stride = product->y_stride ? product->y_stride : w->rows;
     float buffer[TAIL_TOKENS * STERNA_PANEL];
     for (size_t t = 0; t < r->n; t += TAIL_TOKENS) {
         size_t n = r->n - t < TAIL_TOKENS ? r->n - t : TAIL_TOKENS;
         call_kernel(r, w, panel, 1, 1, t, n, buffer, STERNA_PANEL);
-        for (size_t i = 0; i < n; i++)
-            memcpy(product->y + (t + i) * y_stride + panel * STERNA_PANEL,
-                   buffer + i * STERNA_PANEL, rows * sizeof(float));
+        for (size_t i = 0; i < n; i++) {
+            float *y = product->y + (t + i) * y_stride + first;
+            const float *made = buffer + i * STERNA_PANEL;
+            for (size_t row = 0; row < rows; row++)
+                y[row] = r->columns ? y[row] + made[row] : made[row];
+        }
     }
 }
 
@@ -172,6 +181,10 @@ static void run_panels(const run *r, const sterna_product *product, size_t begin
     const sterna_weight *w = product->weight;
     size_t y_stride = product->y_stride ? product->y_stride : w->rows;
     size_t whole = w->rows / STERNA_PANEL, full = end < whole ? end : whole;
+    if (r->columns) {
+        for (size_t i = begin; i < end; i++) buffered_panel(r, product, i);
+        return;
+    }
     if (begin < full) {
         size_t count = full - begin, block = r->n > DECODE ? TOKEN_BLOCK : DECODE;
         size_t streams = count < STREAMS ? 1 : STREAMS, step = count / streams;
@@ -185,7 +198,7 @@ static void run_panels(const run *r, const sterna_product *product, size_t begin
                             y_stride);
         }
     }
-    if (end > whole) partial_panel(r, product, whole);
+    if (end > whole) buffered_panel(r, product, whole);
     if (!product->bias) return;
     size_t first = begin * STERNA_PANEL, last = end * STERNA_PANEL;
     if (last > w->rows) last = w->rows;
@@ -210,7 +223,7 @@ static void prepare_tokens(void *context, size_t begin, size_t end, int thread)
     (void)thread;
     const run *r = context;
     for (size_t t = begin; t < end; t++) {
-        if (r->prepare) prepare_token(r, r->input + t * r->cols, t);
+        if (r->prepare) prepare_token(r, t);
         if (r->kind->activation != STERNA_ACT_FLOAT) expand_token(r, t);
     }
 }
@@ -232,6 +245,25 @@ static void run_products(run *r)
     sterna_pool_run(pool, r->panels, grain > STREAMS ? grain : STREAMS, run_pieces, r);
 }
 
+/* Adds the outlier columns of a product, whose input is `source`. */
+static void add_outliers(const run *of, const sterna_product *product)
+{
+    const sterna_weight *thin = product->weight->outliers;
+    run r = {.cpu = of->cpu,
+             .scratch = &of->cpu->outlier_scratch,
+             .products = product,
+             .count = 1,
+             .panels = thin->panels,
+             .kind = thin,
+             .n = of->n,
+             .cols = thin->cols,
+             .prepare = true,
+             .columns = product->weight->outlier_columns,
+             .source = of->x,
+             .source_stride = of->x_stride};
+    run_products(&r);
+}
+
 /* All products for one block of tokens. */
 static void matmul_block(sterna_cpu *cpu, const float *x, size_t n, const sterna_product *products,
                          size_t count)
@@ -239,8 +271,13 @@ static void matmul_block(sterna_cpu *cpu, const float *x, size_t n, const sterna
     const sterna_weight *prepared = NULL;
     for (size_t i = 0, j; i < count; i = j) {
         const sterna_weight *kind = products[i].weight;
-        run r = {.cpu = cpu, .products = products + i, .kind = kind, .n = n, .cols = kind->cols};
-        for (j = i; j < count && same_walk(kind, products[j].weight); j++)
+        run r = {.cpu = cpu,
+                 .scratch = &cpu->scratch,
+                 .products = products + i,
+                 .kind = kind,
+                 .n = n,
+                 .cols = kind->cols};
+        for (j = i; j < count && same_input(kind, products[j].weight); j++)
             r.panels += products[j].weight->panels;
         r.count = j - i;
         r.x = kind->hadamard.block ? cpu->scratch.transformed : x;
@@ -248,6 +285,8 @@ static void matmul_block(sterna_cpu *cpu, const float *x, size_t n, const sterna
         r.input = x;
         r.prepare = !prepared || !same_input(prepared, kind);
         run_products(&r);
+        for (size_t k = i; k < j; k++)
+            if (products[k].weight->outliers) add_outliers(&r, &products[k]);
         prepared = kind;
     }
 }

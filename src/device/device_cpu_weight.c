@@ -16,6 +16,7 @@
 #include "base/memory.h"
 #include "device/device_cpu.h"
 #include "ternary/affine.h"
+#include "ternary/native.h"
 
 enum { INT8_GROUP = 32, ACT_GROUP = 128, LARGE_PAGE = 2 << 20 };
 
@@ -45,6 +46,7 @@ typedef struct load {
     float row_scale;
     bool has_min, trits; /* trits: every row so far held only trits */
     bool affine;
+    bool outliers; /* the weight holds the tensor's outlier columns, and nothing else */
     /* the first failure, by row */
     uint64_t bad_row;
     const char *bad;
@@ -55,12 +57,25 @@ static bool is_float_layout(sterna_cpu_layout layout)
     return layout >= STERNA_LAYOUT_F32;
 }
 
-/* Segments of at most 128 columns must nest with weight groups, and lines must not straddle two. */
+/* A scale per token leaves no room for padded segments. */
 static bool group_fits(const sterna_weight *weight, size_t group)
 {
-    if (group % STERNA_COLUMN_UNIT) return false;
-    return weight->activation == STERNA_ACT_INT8_TOKEN || group % ACT_GROUP == 0 ||
-           ACT_GROUP % group == 0;
+    return weight->activation == STERNA_ACT_INT8_GROUP || group % STERNA_COLUMN_UNIT == 0;
+}
+
+/* Trits as they are, with shifts as minimums and the second plane behind the first. */
+static void choose_ternary(load *job)
+{
+    const sterna_native *native = job->tensor->native;
+    sterna_weight *weight = job->weight;
+    size_t group = (size_t)sterna_tensor_group(job->tensor);
+    job->has_min = native && native->shifted;
+    if (native && native->code2) weight->planes = 2;
+    bool scales = job->has_min || weight->planes > 1; /* more than one number in a row */
+    if (group >= weight->cols) group = scales ? weight->cols : 0;
+    weight->layout = STERNA_LAYOUT_TERN2;
+    weight->group = group;
+    job->trits = true;
 }
 
 static sterna_status choose_layout(load *job, sterna_error *err)
@@ -85,14 +100,10 @@ static sterna_status choose_layout(load *job, sterna_error *err)
     sterna_affine affine;
     weight->layout = STERNA_LAYOUT_INT8;
     weight->group = INT8_GROUP;
+    if (job->outliers) return STERNA_OK;
     if (info->kind == STERNA_KIND_TERNARY) {
-        size_t group = (size_t)sterna_tensor_group(tensor);
-        if (group >= weight->cols) group = 0;
-        if (group == 0 || group_fits(weight, group)) {
-            weight->layout = STERNA_LAYOUT_TERN2;
-            weight->group = group;
-            job->trits = true;
-        }
+        uint64_t group = sterna_tensor_group(tensor);
+        if (group >= weight->cols || group_fits(weight, (size_t)group)) choose_ternary(job);
     } else if (sterna_affine_describe(tensor->type, &affine)) {
         job->affine = true;
         job->has_min = affine.has_min;
@@ -112,23 +123,14 @@ static bool measure(const load *job)
 {
     sterna_weight *weight = job->weight;
     const struct layout *layout = &layouts[weight->layout];
-    bool is_float = is_float_layout(weight->layout);
     weight->panels = (weight->rows + STERNA_PANEL - 1) / STERNA_PANEL;
-    weight->padded = is_float ? weight->cols
-                              : (weight->cols + STERNA_COLUMN_UNIT - 1) / STERNA_COLUMN_UNIT *
-                                    STERNA_COLUMN_UNIT;
+    if (is_float_layout(weight->layout))
+        weight->padded = weight->cols;
+    else
+        sterna_cpu_place(weight);
     if (!sterna_mul_size(weight->padded / layout->line_cols, layout->line_bytes,
                          &weight->panel_bytes))
         return false;
-    weight->groups = weight->group ? (weight->cols + weight->group - 1) / weight->group : 0;
-    size_t group = weight->group ? weight->group : weight->padded;
-    weight->segment = group;
-    if (weight->activation == STERNA_ACT_INT8_GROUP && group > ACT_GROUP)
-        weight->segment = ACT_GROUP;
-    if (weight->segment > weight->padded) weight->segment = weight->padded;
-    weight->segments = (weight->padded + weight->segment - 1) / weight->segment;
-    weight->segments_per_scale = group > weight->segment ? group / weight->segment : 1;
-    if (!weight->group) weight->segments_per_scale = weight->segments;
     size_t scale_count = weight->group ? job->has_min ? 2 : 1 : 0;
     weight->bytes =
         weight->panels * (weight->panel_bytes + STERNA_PANEL * sizeof(float) +
@@ -220,6 +222,36 @@ static void quantise_row(sterna_quantize_fn *quantize, const float *row, size_t 
     }
 }
 
+/* The trits of a plane to where they stand. */
+static void place_trits(const sterna_weight *weight, const int8_t *trits, int8_t *codes)
+{
+    memset(codes, 0, weight->plane);
+    if (!weight->take) memcpy(codes, trits, weight->cols);
+    for (size_t k = 0; weight->take && k < weight->cols; k++)
+        codes[sterna_cpu_column(weight, k)] = trits[k];
+}
+
+/* A row with a shift, a second plane, or groups that need padding. */
+static const char *read_planes(load *job, packer *pack, uint64_t row, int8_t *codes, float *scales,
+                               float *mins)
+{
+    const sterna_weight *weight = job->weight;
+    int8_t *trits = (int8_t *)pack->row; /* [padded] floats are room for as many bytes */
+    size_t groups = weight->groups / weight->planes;
+    if (!sterna_tensor_row_trits(job->tensor, row, trits, scales))
+        return "holds a code that is no trit";
+    place_trits(weight, trits, codes);
+    if (job->has_min) {
+        memset(mins, 0, weight->groups * sizeof *mins);
+        sterna_tensor_row_shifts(job->tensor, row, mins);
+    }
+    if (weight->planes == 1) return NULL;
+    if (!sterna_tensor_row_plane2(job->tensor, row, trits, scales + groups))
+        return "holds a code that is no trit";
+    place_trits(weight, trits, codes + weight->plane);
+    return NULL;
+}
+
 /* Row i as codes and scales; NULL or what is wrong with it. */
 static const char *read_codes(load *job, packer *pack, size_t i)
 {
@@ -230,16 +262,22 @@ static const char *read_codes(load *job, packer *pack, size_t i)
     int8_t *codes = pack->codes + lane * weight->padded;
     float *scales = pack->scales + lane * groups, *mins = pack->mins + lane * groups;
     uint64_t row = source_row(job, i);
-    memset(codes + weight->cols, 0, weight->padded - weight->cols);
-    if (job->affine) {
+    const char *bad = NULL;
+    if (!weight->take) memset(codes + weight->cols, 0, weight->padded - weight->cols);
+    if (job->outliers) {
+        sterna_tensor_row_outliers(tensor, row, codes, scales);
+    } else if (job->trits && (weight->planes > 1 || weight->take || job->has_min)) {
+        bad = read_planes(job, pack, row, codes, scales, mins);
+        if (bad) return bad;
+    } else if (job->affine) {
         sterna_affine_row(tensor, row, codes, scales, mins);
     } else if (!job->trits) {
         sterna_tensor_row(tensor, row, pack->row);
         if (!all_finite(pack->row, weight->cols)) return "holds a value that is NaN or infinite";
         quantise_row(job->kernels->quantize, pack->row, weight->cols, codes, scales);
     } else if (!sterna_tensor_row_trits(tensor, row, codes, scales)) {
-        if (tensor->type != STERNA_TYPE_Q2_0 && tensor->type != STERNA_TYPE_Q2_0_G128)
-            return "holds a code that is no trit";
+        bool quads = tensor->type == STERNA_TYPE_Q2_0 || tensor->type == STERNA_TYPE_Q2_0_G128;
+        if (!quads || tensor->native) return "holds a code that is no trit";
         sterna_tensor_row(tensor, row, pack->row);
         if (!quads_from_floats(pack->row, weight->cols, group, codes, scales))
             return "holds a scale that is NaN or infinite";
@@ -493,12 +531,60 @@ static void name_weight(const sterna_kernels *kernels, bool has_min, sterna_weig
     if (is_float_layout(weight->layout))
         snprintf(weight->layout_name, sizeof weight->layout_name, "%s", name);
     else if (weight->group)
-        snprintf(weight->layout_name, sizeof weight->layout_name, "%s g%zu%s", name, weight->group,
-                 has_min ? "+min" : "");
+        snprintf(weight->layout_name, sizeof weight->layout_name, "%s g%zu%s%s", name,
+                 weight->group, weight->planes > 1 ? " x2" : "", has_min ? "+min" : "");
     else
         snprintf(weight->layout_name, sizeof weight->layout_name, "%s row", name);
     snprintf(weight->kernel_name, sizeof weight->kernel_name, "%s_%s", name,
              suffixes[weight->layout]);
+}
+
+/* Packs what `job` names into its weight. */
+static sterna_status make_weight(sterna_cpu *cpu, load *job, sterna_error *err)
+{
+    const sterna_weight_options *options = job->options;
+    sterna_weight *weight = job->weight;
+    const char *name = job->tensor->name;
+    weight->planes = 1;
+    sterna_status status = check_rows(job, err);
+    if (!status) status = choose_layout(job, err);
+    if (!status && !measure(job))
+        status = sterna_fail(err, STERNA_ERROR_LIMIT, "tensor '%s' has too many columns", name);
+    if (!status && !job->outliers)
+        status = copy_hadamard(&options->hadamard, weight->cols, name, &weight->hadamard, err);
+    if (!status && !job->outliers)
+        status =
+            copy_hadamard(&options->inverse_hadamard, weight->cols, name, &weight->inverse, err);
+    if (!status && !cpu->plan) status = allocate(job, err);
+    if (!status && !cpu->plan) status = pack_all(job, cpu->threads, err);
+    name_weight(&cpu->kernels, job->has_min, weight);
+    return status;
+}
+
+/* The columns that a ternary tensor keeps in int8, as a matrix of their own. */
+static sterna_status load_outliers(sterna_cpu *cpu, const load *main, sterna_error *err)
+{
+    sterna_weight *weight = main->weight;
+    uint32_t count = sterna_tensor_outliers(main->tensor);
+    if (!count || !main->trits) return STERNA_OK; /* floats and int8 have them among the others */
+    sterna_weight_options options = *main->options;
+    options.activation = STERNA_ACT_INT8_GROUP;
+    load job = *main;
+    job.options = &options;
+    job.weight = weight->outliers = sterna_calloc(1, sizeof *weight->outliers);
+    weight->outlier_columns = sterna_alloc(count, sizeof *weight->outlier_columns);
+    if (!weight->outliers || !weight->outlier_columns)
+        return sterna_fail_memory(err, main->tensor->name);
+    sterna_tensor_outlier_columns(main->tensor, weight->outlier_columns);
+    job.outliers = true;
+    job.has_min = job.trits = false;
+    job.weight->rows = weight->rows;
+    job.weight->cols = count;
+    sterna_status status = make_weight(cpu, &job, err);
+    weight->bytes += job.weight->bytes + count * sizeof *weight->outlier_columns;
+    size_t used = strlen(weight->layout_name);
+    snprintf(weight->layout_name + used, sizeof weight->layout_name - used, "+%u int8", count);
+    return status;
 }
 
 sterna_status sterna_cpu_weight_load(sterna_device *device, const sterna_tensor *tensor,
@@ -513,36 +599,26 @@ sterna_status sterna_cpu_weight_load(sterna_device *device, const sterna_tensor 
     uint64_t rows = options->rows ? options->rows : sterna_tensor_rows(tensor) - options->first_row;
     weight->rows = (size_t)rows;
     weight->cols = (size_t)tensor->dims[0];
-
-    sterna_status status = check_rows(&job, err);
-    if (!status) status = choose_layout(&job, err);
-    if (!status && !measure(&job))
-        status =
-            sterna_fail(err, STERNA_ERROR_LIMIT, "tensor '%s' has too many columns", tensor->name);
+    sterna_status status = make_weight(cpu, &job, err);
+    if (!status) status = load_outliers(cpu, &job, err);
+    size_t cols = (weight->cols + STERNA_COLUMN_UNIT - 1) / STERNA_COLUMN_UNIT * STERNA_COLUMN_UNIT;
+    if (weight->padded > cols) cols = weight->padded;
     if (!status)
         status =
-            copy_hadamard(&options->hadamard, weight->cols, tensor->name, &weight->hadamard, err);
-    if (!status)
-        status = copy_hadamard(&options->inverse_hadamard, weight->cols, tensor->name,
-                               &weight->inverse, err);
-    if (!status && !cpu->plan) status = allocate(&job, err);
-    if (!status && !cpu->plan) status = pack_all(&job, cpu->threads, err);
+            sterna_cpu_make_room(device, cols, weight->outliers ? weight->outliers->cols : 0, err);
     if (status) {
         sterna_cpu_weight_free(device, weight);
         return status;
     }
-    name_weight(&cpu->kernels, job.has_min, weight);
-    size_t width =
-        (weight->cols + STERNA_COLUMN_UNIT - 1) / STERNA_COLUMN_UNIT * STERNA_COLUMN_UNIT;
-    if (width > cpu->widest) cpu->widest = width;
     *out = weight;
     return STERNA_OK;
 }
 
 void sterna_cpu_weight_free(sterna_device *device, sterna_weight *weight)
 {
-    (void)device;
     if (!weight) return;
+    sterna_cpu_weight_free(device, weight->outliers);
+    sterna_free(weight->outlier_columns);
     sterna_free(weight->codes);
     sterna_free(weight->scales);
     sterna_free(weight->mins);
@@ -571,33 +647,43 @@ static float int_code(const sterna_weight *weight, const uint8_t *line, size_t l
     }
 }
 
+/* Packed column k of a row: its value but for the factor. */
+static float packed_value(const sterna_weight *weight, size_t panel, size_t lane, size_t k)
+{
+    const struct layout *layout = &layouts[weight->layout];
+    const uint8_t *line =
+        weight->codes + panel * weight->panel_bytes + k / layout->line_cols * layout->line_bytes;
+    if (is_float_layout(weight->layout)) {
+        float value;
+        uint16_t half;
+        memcpy(&value, line + 4 * (weight->layout == STERNA_LAYOUT_F32 ? lane : 0), 4);
+        memcpy(&half, line + 2 * lane, 2);
+        if (weight->layout == STERNA_LAYOUT_F16) return sterna_f16_to_f32(half);
+        return weight->layout == STERNA_LAYOUT_BF16 ? sterna_bf16_to_f32(half) : value;
+    }
+    float value = int_code(weight, line, lane, k);
+    if (!weight->group) return value;
+    size_t scale = k / weight->segment / weight->segments_per_scale;
+    size_t at = (panel * weight->groups + scale) * STERNA_PANEL + lane;
+    value *= sterna_f16_to_f32(weight->scales[at]);
+    return weight->mins ? value + sterna_f16_to_f32(weight->mins[at]) : value;
+}
+
 /* Row r of a packed matrix as floats, times scale. */
 static void unpack_row(const sterna_weight *weight, size_t r, float scale, float *out)
 {
-    const struct layout *layout = &layouts[weight->layout];
     size_t panel = r / STERNA_PANEL, lane = r % STERNA_PANEL;
-    const uint8_t *codes = weight->codes + panel * weight->panel_bytes;
     float factor = weight->factors[r] * scale;
     for (size_t k = 0; k < weight->cols; k++) {
-        const uint8_t *line = codes + k / layout->line_cols * layout->line_bytes;
-        if (is_float_layout(weight->layout)) {
-            float value;
-            uint16_t half;
-            memcpy(&value, line + 4 * (weight->layout == STERNA_LAYOUT_F32 ? lane : 0), 4);
-            memcpy(&half, line + 2 * lane, 2);
-            if (weight->layout == STERNA_LAYOUT_F16) value = sterna_f16_to_f32(half);
-            if (weight->layout == STERNA_LAYOUT_BF16) value = sterna_bf16_to_f32(half);
-            out[k] = value * factor;
-            continue;
-        }
-        float value = int_code(weight, line, lane, k);
-        if (weight->group) {
-            size_t at = (panel * weight->groups + k / weight->group) * STERNA_PANEL + lane;
-            value *= sterna_f16_to_f32(weight->scales[at]);
-            if (weight->mins) value += sterna_f16_to_f32(weight->mins[at]);
-        }
+        size_t at = sterna_cpu_column(weight, k);
+        float value = packed_value(weight, panel, lane, at);
+        if (weight->planes > 1) value += packed_value(weight, panel, lane, at + weight->plane);
         out[k] = value * factor;
     }
+    const sterna_weight *thin = weight->outliers;
+    for (size_t i = 0; thin && i < thin->cols; i++)
+        out[weight->outlier_columns[i]] +=
+            packed_value(thin, panel, lane, i) * thin->factors[r] * scale;
 }
 
 typedef struct embed_job {

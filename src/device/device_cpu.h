@@ -46,7 +46,7 @@ typedef struct sterna_cpu_scratch {
     int8_t *x;           /* [tokens][cols + 64] */
     float *group_scales; /* [tokens][cols / 16] */
     int32_t *unit_sums;  /* [tokens][cols / 16] */
-    float *x_scales;     /* [tokens][segments <= cols / 16] */
+    float *x_scales;     /* [segments <= cols / 16][tokens of the call] */
     int32_t *x_sums;
     float *x_offsets; /* x_sums * x_scales */
 

@@ -94,7 +94,7 @@ static void expand_token(const run *r, size_t t)
         size_t end = (s + 1) * units_per < units ? (s + 1) * units_per : units;
         int32_t sum = 0;
         for (size_t u = s * units_per; u < end; u++) sum += sums[u];
-        size_t at = t * kind->segments + s;
+        size_t at = s * r->n + t;
         scratch->x_sums[at] = sum;
         scratch->x_scales[at] = scales[token ? 0 : s];
         scratch->x_offsets[at] = (float)sum * scratch->x_scales[at];
@@ -143,9 +143,10 @@ static void call_kernel(const run *r, const sterna_weight *w, size_t first, size
                             .n = n,
                             .x = scratch->x + t * quantised_stride(w->padded),
                             .x_stride = quantised_stride(w->padded),
-                            .x_scales = scratch->x_scales + t * w->segments,
-                            .x_sums = scratch->x_sums + t * w->segments,
-                            .x_offsets = scratch->x_offsets + t * w->segments,
+                            .x_step = r->n,
+                            .x_scales = scratch->x_scales + t,
+                            .x_sums = scratch->x_sums + t,
+                            .x_offsets = scratch->x_offsets + t,
                             .y = y,
                             .y_stride = y_stride};
     sterna_matmul_int_fn *kernel = w->layout == STERNA_LAYOUT_TERN2  ? kernels->matmul_tern2

@@ -57,12 +57,13 @@ typedef struct sterna_int_tile {
     size_t segment, segments, segments_per_scale;
     int32_t zero; /* the code of a zero weight (int4, int8); tern2 has 1 */
 
-    size_t n;               /* tokens, >= 1 */
-    const int8_t *x;        /* [n][x_stride], -127..127, zero from the real columns to `cols` */
-    size_t x_stride;        /* bytes, a multiple of 16; x is 16-byte aligned */
-    const float *x_scales;  /* [n][segments] */
-    const int32_t *x_sums;  /* [n][segments]: sum of x over the segment */
-    const float *x_offsets; /* [n][segments]: (float)x_sum * x_scale; read where there are mins */
+    size_t n;        /* tokens, >= 1 */
+    const int8_t *x; /* [n][x_stride], -127..127, zero from the real columns to `cols` */
+    size_t x_stride; /* bytes, a multiple of 16; x is 16-byte aligned */
+    size_t x_step;   /* of segment s and token t the following have entry s * x_step + t */
+    const float *x_scales;
+    const int32_t *x_sums;  /* sum of x over the segment */
+    const float *x_offsets; /* (float)x_sum * x_scale; read where there are mins */
 
     float *y; /* token t, row r of panel p: y[t * y_stride + p * row_step + r] */
     size_t y_stride;

@@ -77,6 +77,7 @@ static void bench_int(sterna_matmul_int_fn *kernel, size_t line_cols, size_t gro
                                     .n = n,
                                     .x = x,
                                     .x_stride = COLS,
+                                    .x_step = n,
                                     .x_scales = x_scales,
                                     .x_sums = x_sums,
                                     .x_offsets = x_offsets,

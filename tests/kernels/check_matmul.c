@@ -48,21 +48,24 @@ static bool int_case(sterna_matmul_int_fn *kernel, sterna_matmul_int_fn *law, si
     int8_t *x = guarded(x_bytes, 16);
     fill_activations(x, x_bytes, x_style);
     tile.x = x;
-    float *x_scales = guarded(n * tile.segments * 4, 4);
-    int32_t *x_sums = guarded(n * tile.segments * 4, 4);
-    fill_floats(x_scales, n * tile.segments, below(5) ? 0 : 4);
+    tile.x_step = n + below(3);
+    size_t x_count = (tile.segments - 1) * tile.x_step + n;
+    float *x_scales = guarded(x_count * 4, 4);
+    int32_t *x_sums = guarded(x_count * 4, 4);
+    memset(x_sums, 0, x_count * 4);
+    fill_floats(x_scales, x_count, below(5) ? 0 : 4);
     for (size_t t = 0; t < n; t++)
         for (size_t s = 0; s < tile.segments; s++) {
             int32_t sum = 0;
             for (size_t k = s * segment; k < (s + 1) * segment && k < cols; k++)
                 sum += x[t * tile.x_stride + k];
-            x_sums[t * tile.segments + s] = sum;
+            x_sums[s * tile.x_step + t] = sum;
         }
     tile.x_scales = x_scales;
     tile.x_sums = x_sums;
     if (tile.mins) {
-        float *offsets = guarded(n * tile.segments * 4, 4);
-        for (size_t i = 0; i < n * tile.segments; i++) offsets[i] = (float)x_sums[i] * x_scales[i];
+        float *offsets = guarded(x_count * 4, 4);
+        for (size_t i = 0; i < x_count; i++) offsets[i] = (float)x_sums[i] * x_scales[i];
         tile.x_offsets = offsets;
     }
     tile.y_stride = rows + 16 * below(2) + below(5);

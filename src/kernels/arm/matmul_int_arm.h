@@ -46,14 +46,14 @@ INLINE float32x4_t halves(const uint16_t *at)
 /* Panel p, tokens t .. t+T-1. */
 INLINE void tokens(const sterna_int_tile *tile, size_t p, size_t t, layout L, size_t T)
 {
-    const size_t line_cols = 4 * fields_of(L), S = tile->segments;
+    const size_t line_cols = 4 * fields_of(L), S = tile->segments, x_step = tile->x_step;
     const uint8_t *codes = tile->codes + p * tile->codes_step;
     const uint16_t *scales = tile->scales ? tile->scales + p * tile->scales_step : NULL;
     const uint16_t *mins = tile->mins ? tile->mins + p * tile->scales_step : NULL;
     const int8_t *x = tile->x + t * tile->x_stride;
-    const float *x_scales = tile->x_scales + t * S;
-    const float *x_offsets = tile->mins ? tile->x_offsets + t * S : NULL;
-    const int32_t *x_sums = tile->x_sums + t * S, zero = L == TERN2 ? 1 : tile->zero;
+    const float *x_scales = tile->x_scales + t;
+    const float *x_offsets = tile->mins ? tile->x_offsets + t : NULL;
+    const int32_t *x_sums = tile->x_sums + t, zero = L == TERN2 ? 1 : tile->zero;
     float32x4_t acc[TOKENS][4];
     for (size_t i = 0; i < T; i++)
         for (size_t j = 0; j < 4; j++) acc[i][j] = vdupq_n_f32(0);
@@ -67,12 +67,12 @@ INLINE void tokens(const sterna_int_tile *tile, size_t p, size_t t, layout L, si
         for (size_t j = 0; j < 4; j++) {
             float32x4_t scale = scales ? halves(scales + 4 * j) : vdupq_n_f32(1);
             for (size_t i = 0; i < T; i++) {
-                float32x4_t x_scale = vdupq_n_f32(x_scales[i * S + s]);
-                int32_t x_sum = x_sums[i * S + s];
+                float32x4_t x_scale = vdupq_n_f32(x_scales[s * x_step + i]);
+                int32_t x_sum = x_sums[s * x_step + i];
                 int32x4_t sum = vsubq_s32(sums[i][j], vdupq_n_s32(zero * x_sum));
                 acc[i][j] = vfmaq_f32(acc[i][j], vcvtq_f32_s32(sum), vmulq_f32(x_scale, scale));
                 if (mins)
-                    acc[i][j] = vfmaq_f32(acc[i][j], vdupq_n_f32(x_offsets[i * S + s]),
+                    acc[i][j] = vfmaq_f32(acc[i][j], vdupq_n_f32(x_offsets[s * x_step + i]),
                                           halves(mins + 4 * j));
             }
         }

@@ -39,14 +39,14 @@ static inline __attribute__((always_inline)) void matmul_int(const sterna_int_ti
                     for (size_t r = 0; r < STERNA_PANEL; r++) isum[r] += code(codes, r, k) * x[k];
 
                 size_t at = p * tile->scales_step + s / tile->segments_per_scale * STERNA_PANEL;
-                float x_scale = tile->x_scales[t * tile->segments + s];
-                int32_t x_sum = tile->x_sums[t * tile->segments + s];
+                float x_scale = tile->x_scales[s * tile->x_step + t];
+                int32_t x_sum = tile->x_sums[s * tile->x_step + t];
                 for (size_t r = 0; r < STERNA_PANEL; r++) {
                     float scale = tile->scales ? sterna_f16_to_f32(tile->scales[at + r]) : 1.0f;
                     acc[r] = fmaf((float)(isum[r] - zero * x_sum), x_scale * scale, acc[r]);
                     if (!tile->mins) continue;
                     float min = sterna_f16_to_f32(tile->mins[at + r]);
-                    acc[r] = fmaf(tile->x_offsets[t * tile->segments + s], min, acc[r]);
+                    acc[r] = fmaf(tile->x_offsets[s * tile->x_step + t], min, acc[r]);
                 }
             }
             const float *factors = tile->factors + p * tile->row_step;

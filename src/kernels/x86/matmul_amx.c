@@ -129,21 +129,21 @@ INLINE void products(const sterna_int_tile *tile, const uint8_t *const panels[2]
 INLINE void flush(const sterna_int_tile *tile, size_t p, size_t t, size_t s, int32_t zero,
                   const int32_t c[TILE][16], float acc[TILE][16])
 {
-    const size_t S = tile->segments;
+    const size_t x_at = s * tile->x_step + t;
     size_t at = p * tile->scales_step + s / tile->segments_per_scale * STERNA_PANEL;
     __m512 scale = _mm512_set1_ps(1), min = scale;
     if (tile->scales)
         scale = _mm512_cvtph_ps(_mm256_loadu_si256((const void *)(tile->scales + at)));
     if (tile->mins) min = _mm512_cvtph_ps(_mm256_loadu_si256((const void *)(tile->mins + at)));
     for (size_t i = 0; i < TILE; i++) {
-        __m512 x_scale = _mm512_set1_ps(tile->x_scales[(t + i) * S + s]);
-        int32_t x_sum = tile->x_sums[(t + i) * S + s];
+        __m512 x_scale = _mm512_set1_ps(tile->x_scales[x_at + i]);
+        int32_t x_sum = tile->x_sums[x_at + i];
         __m512i sum = _mm512_sub_epi32(_mm512_load_si512((const void *)c[i]),
                                        _mm512_set1_epi32(zero * x_sum));
         __m512 result = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_mul_ps(x_scale, scale),
                                         _mm512_load_ps(acc[i]));
         if (tile->mins)
-            result = _mm512_fmadd_ps(_mm512_set1_ps(tile->x_offsets[(t + i) * S + s]), min, result);
+            result = _mm512_fmadd_ps(_mm512_set1_ps(tile->x_offsets[x_at + i]), min, result);
         _mm512_store_ps(acc[i], result);
     }
 }
@@ -216,9 +216,9 @@ INLINE void matmul_int(const sterna_int_tile *tile, layout L, sterna_matmul_int_
     sterna_int_tile last = *tile;
     last.n -= t;
     last.x += t * tile->x_stride;
-    last.x_scales += t * tile->segments;
-    last.x_sums += t * tile->segments;
-    if (last.x_offsets) last.x_offsets += t * tile->segments;
+    last.x_scales += t;
+    last.x_sums += t;
+    if (last.x_offsets) last.x_offsets += t;
     last.y += t * tile->y_stride;
     rest(&last);
 }

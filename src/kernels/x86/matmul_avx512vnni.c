@@ -11,6 +11,7 @@
  * vpdpbusd, and 6 broadcasts per 12.
  */
 #include <immintrin.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "kernels/kernels.h"
@@ -59,16 +60,20 @@ INLINE __m512i line_at(const uint8_t *codes)
     return _mm512_load_si512((const void *)codes);
 }
 
-/* What is constant over a tile. */
+/* A panel. */
 typedef struct place {
     const uint8_t *codes;
     const uint16_t *scales, *mins;
 } place;
 
+#define ONE 0x3c00 /* as float16 */
+static const uint16_t ones[STERNA_PANEL] = {ONE, ONE, ONE, ONE, ONE, ONE, ONE, ONE,
+                                            ONE, ONE, ONE, ONE, ONE, ONE, ONE, ONE};
+
 INLINE place place_of(const sterna_int_tile *tile, size_t p)
 {
     return (place){tile->codes + p * tile->codes_step,
-                   tile->scales ? tile->scales + p * tile->scales_step : NULL,
+                   tile->scales ? tile->scales + p * tile->scales_step : ones,
                    tile->mins ? tile->mins + p * tile->scales_step : NULL};
 }
 
@@ -77,28 +82,30 @@ INLINE __m512 halves(const uint16_t *at)
     return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)at));
 }
 
-/* acc + isum * x_scale * scale (+ x_offset * min) of token t's segment s. */
-INLINE __m512 flush(const sterna_int_tile *tile, __m512 acc, __m512i sum, int32_t zero, size_t t,
-                    size_t s, const place *at, size_t scale_at)
+/* sum + isum * x_scale * scale */
+INLINE __m512 scaled(__m512i isum, float x_scale, __m512 scale, __m512 sum)
 {
-    size_t i = t * tile->segments + s;
-    __m512 scale = _mm512_set1_ps(tile->x_scales[i]);
-    if (zero) sum = _mm512_sub_epi32(sum, _mm512_set1_epi32(zero * tile->x_sums[i]));
-    if (at->scales) scale = _mm512_mul_ps(scale, halves(at->scales + scale_at));
-    acc = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, acc);
-    if (at->mins)
-        acc = _mm512_fmadd_ps(_mm512_set1_ps(tile->x_offsets[i]), halves(at->mins + scale_at), acc);
-    return acc;
+    __m512 product = _mm512_mul_ps(scale, _mm512_set1_ps(x_scale));
+    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(isum), product, sum);
+}
+
+/* Where a sum starts: the zero's part taken off beforehand. */
+INLINE __m512i start(int32_t x_sum, int32_t zero, layout L)
+{
+    __m512i sum = _mm512_set1_epi32(x_sum);
+    if (L == TERN2) return _mm512_sub_epi32(_mm512_setzero_si512(), sum);
+    return _mm512_mullo_epi32(sum, _mm512_set1_epi32(-zero));
 }
 
 /* One token, P panels: isum of each over `lines` lines. */
-INLINE void walk_one(const place *at, size_t offset, size_t lines, const int8_t *x, layout L,
-                     size_t P, __m512i *sums)
+INLINE void walk_one(const place *at, size_t offset, size_t lines, const int8_t *x, int32_t x_sum,
+                     int32_t zero, layout L, size_t P, __m512i *sums)
 {
     const size_t F = fields_of(L), slots = L == INT8 ? 2 : F;
     __m512i acc[4][4];
     for (size_t p = 0; p < P; p++)
-        for (size_t a = 0; a < slots; a++) acc[p][a] = _mm512_setzero_si512();
+        for (size_t a = 0; a < slots; a++)
+            acc[p][a] = a ? _mm512_setzero_si512() : start(x_sum, zero, L);
     for (size_t line = 0; line < lines; line++, offset += 64, x += 4 * F) {
         __m512i v[4];
         for (size_t p = 0; p < P; p++) {
@@ -122,14 +129,59 @@ INLINE void walk_one(const place *at, size_t offset, size_t lines, const int8_t 
     }
 }
 
-/* T tokens, P panels. */
+INLINE int32_t zero_of(const sterna_int_tile *tile, layout L)
+{
+    return L == TERN2 ? 1 : L == INT8 ? tile->zero + 128 : tile->zero;
+}
+
+/* Panels p .. p+P-1 for token t. */
+INLINE void one_token(const sterna_int_tile *tile, size_t p, size_t t, layout L, size_t P)
+{
+    const size_t line_cols = 4 * fields_of(L), S = tile->segments;
+    const int32_t zero = zero_of(tile, L);
+    const int8_t *x = tile->x + t * tile->x_stride;
+    const size_t scale_step = tile->scales ? STERNA_PANEL : 0;
+    place at[4];
+    __m512 sums[4];
+    for (size_t i = 0; i < P; i++) {
+        at[i] = place_of(tile, p + i);
+        sums[i] = _mm512_setzero_ps();
+    }
+    size_t scale_at = 0, left = tile->segments_per_scale;
+    for (size_t s = 0, begin = 0; s < S; s++, begin += tile->segment) {
+        size_t end = begin + tile->segment < tile->cols ? begin + tile->segment : tile->cols;
+        __m512i isum[4];
+        walk_one(at, begin / line_cols * 64, (end - begin) / line_cols, x + begin,
+                 tile->x_sums[s * tile->x_step + t], zero, L, P, isum);
+        for (size_t i = 0; i < P; i++) {
+            size_t x_at = s * tile->x_step + t;
+            sums[i] =
+                scaled(isum[i], tile->x_scales[x_at], halves(at[i].scales + scale_at), sums[i]);
+            if (tile->mins)
+                sums[i] = _mm512_fmadd_ps(_mm512_set1_ps(tile->x_offsets[x_at]),
+                                          halves(at[i].mins + scale_at), sums[i]);
+        }
+        if (--left == 0) {
+            left = tile->segments_per_scale;
+            scale_at += scale_step;
+        }
+    }
+    for (size_t i = 0; i < P; i++) {
+        size_t row = (p + i) * tile->row_step;
+        _mm512_storeu_ps(tile->y + t * tile->y_stride + row,
+                         _mm512_mul_ps(sums[i], _mm512_loadu_ps(tile->factors + row)));
+    }
+}
+
+/* isum of T tokens, P panels over `lines` lines. */
 INLINE void walk_many(const place *at, size_t offset, size_t lines, const int8_t *x, size_t stride,
-                      layout L, size_t P, size_t T, __m512i sums[2][MOST])
+                      const int32_t *x_sums, int32_t zero, layout L, size_t P, size_t T,
+                      __m512i sums[2][MOST])
 {
     const size_t F = fields_of(L);
     __m512i acc[2][MOST];
     for (size_t p = 0; p < P; p++)
-        for (size_t t = 0; t < T; t++) acc[p][t] = _mm512_setzero_si512();
+        for (size_t t = 0; t < T; t++) acc[p][t] = start(x_sums[t], zero, L);
     for (size_t line = 0; line < lines; line++, offset += 64, x += 4 * F) {
         __m512i v[2];
         for (size_t p = 0; p < P; p++) {
@@ -150,67 +202,44 @@ INLINE void walk_many(const place *at, size_t offset, size_t lines, const int8_t
         for (size_t t = 0; t < T; t++) sums[p][t] = acc[p][t];
 }
 
-INLINE int32_t zero_of(const sterna_int_tile *tile, layout L)
-{
-    return L == TERN2 ? 1 : L == INT8 ? tile->zero + 128 : tile->zero;
-}
-
-/* Panels p .. p+P-1 for token t. */
-INLINE void one_token(const sterna_int_tile *tile, size_t p, size_t t, layout L, size_t P)
-{
-    const size_t line_cols = 4 * fields_of(L), S = tile->segments;
-    const int32_t zero = zero_of(tile, L);
-    const int8_t *x = tile->x + t * tile->x_stride;
-    place at[4];
-    __m512 acc[4];
-    for (size_t i = 0; i < P; i++) {
-        at[i] = place_of(tile, p + i);
-        acc[i] = _mm512_setzero_ps();
-    }
-    size_t scale_at = 0, left = tile->segments_per_scale;
-    for (size_t s = 0, begin = 0; s < S; s++, begin += tile->segment) {
-        size_t end = begin + tile->segment < tile->cols ? begin + tile->segment : tile->cols;
-        __m512i sums[4];
-        walk_one(at, begin / line_cols * 64, (end - begin) / line_cols, x + begin, L, P, sums);
-        for (size_t i = 0; i < P; i++)
-            acc[i] = flush(tile, acc[i], sums[i], zero, t, s, &at[i], scale_at);
-        if (--left == 0) {
-            left = tile->segments_per_scale;
-            scale_at += STERNA_PANEL;
-        }
-    }
-    for (size_t i = 0; i < P; i++) {
-        size_t row = (p + i) * tile->row_step;
-        _mm512_storeu_ps(tile->y + t * tile->y_stride + row,
-                         _mm512_mul_ps(acc[i], _mm512_loadu_ps(tile->factors + row)));
-    }
-}
-
 /* Panels p .. p+P-1 for tokens t .. t+T-1. */
 INLINE void many_tokens(const sterna_int_tile *tile, size_t p, size_t t, layout L, size_t P,
-                        size_t T)
+                        size_t T, bool mins)
 {
     const size_t line_cols = 4 * fields_of(L), S = tile->segments;
     const int32_t zero = zero_of(tile, L);
     const int8_t *x = tile->x + t * tile->x_stride;
+    const size_t scale_step = tile->scales ? STERNA_PANEL : 0;
     place at[2];
-    __m512 acc[2][MOST];
+    __m512 sums[2][MOST];
     for (size_t i = 0; i < P; i++) {
         at[i] = place_of(tile, p + i);
-        for (size_t j = 0; j < T; j++) acc[i][j] = _mm512_setzero_ps();
+        for (size_t j = 0; j < T; j++) sums[i][j] = _mm512_setzero_ps();
     }
     size_t scale_at = 0, left = tile->segments_per_scale;
     for (size_t s = 0, begin = 0; s < S; s++, begin += tile->segment) {
         size_t end = begin + tile->segment < tile->cols ? begin + tile->segment : tile->cols;
-        __m512i sums[2][MOST];
+        const float *x_scales = tile->x_scales + s * tile->x_step + t;
+        __m512i isum[2][MOST];
         walk_many(at, begin / line_cols * 64, (end - begin) / line_cols, x + begin, tile->x_stride,
-                  L, P, T, sums);
-        for (size_t i = 0; i < P; i++)
+                  tile->x_sums + s * tile->x_step + t, zero, L, P, T, isum);
+        __asm__ volatile("" : "+m"(isum)); /* else gcc gives the registers of isum to the sums */
+#pragma GCC unroll 2
+        for (size_t i = 0; i < P; i++) {
+            __m512 scale = halves(at[i].scales + scale_at);
+#pragma GCC unroll 12
             for (size_t j = 0; j < T; j++)
-                acc[i][j] = flush(tile, acc[i][j], sums[i][j], zero, t + j, s, &at[i], scale_at);
+                sums[i][j] = scaled(isum[i][j], x_scales[j], scale, sums[i][j]);
+            if (!mins) continue;
+            const float *x_offsets = tile->x_offsets + s * tile->x_step + t;
+            __m512 min = halves(at[i].mins + scale_at);
+#pragma GCC unroll 12
+            for (size_t j = 0; j < T; j++)
+                sums[i][j] = _mm512_fmadd_ps(_mm512_set1_ps(x_offsets[j]), min, sums[i][j]);
+        }
         if (--left == 0) {
             left = tile->segments_per_scale;
-            scale_at += STERNA_PANEL;
+            scale_at += scale_step;
         }
     }
     for (size_t i = 0; i < P; i++) {
@@ -218,18 +247,18 @@ INLINE void many_tokens(const sterna_int_tile *tile, size_t p, size_t t, layout 
         __m512 factors = _mm512_loadu_ps(tile->factors + row);
         for (size_t j = 0; j < T; j++)
             _mm512_storeu_ps(tile->y + (t + j) * tile->y_stride + row,
-                             _mm512_mul_ps(acc[i][j], factors));
+                             _mm512_mul_ps(sums[i][j], factors));
     }
 }
 
 /* Token tiles over P panels. */
-INLINE void all_tokens(const sterna_int_tile *tile, size_t p, layout L, size_t P)
+INLINE void all_tokens(const sterna_int_tile *tile, size_t p, layout L, size_t P, bool mins)
 {
     size_t t = 0, n = tile->n;
-    for (; t + 12 <= n; t += 12) many_tokens(tile, p, t, L, P, 12);
-    for (; t + 8 <= n; t += 8) many_tokens(tile, p, t, L, P, 8);
-    for (; t + 4 <= n; t += 4) many_tokens(tile, p, t, L, P, 4);
-    for (; t + 2 <= n; t += 2) many_tokens(tile, p, t, L, P, 2);
+    for (; t + 12 <= n; t += 12) many_tokens(tile, p, t, L, P, 12, mins);
+    for (; t + 8 <= n; t += 8) many_tokens(tile, p, t, L, P, 8, mins);
+    for (; t + 4 <= n; t += 4) many_tokens(tile, p, t, L, P, 4, mins);
+    for (; t + 2 <= n; t += 2) many_tokens(tile, p, t, L, P, 2, mins);
     if (t < n) one_token(tile, p, t, L, P);
 }
 
@@ -238,8 +267,13 @@ INLINE void matmul_int(const sterna_int_tile *tile, layout L)
     size_t p = 0;
     if (tile->n == 1)
         for (; p + 4 <= tile->panels; p += 4) one_token(tile, p, 0, L, 4);
-    for (; p + 2 <= tile->panels; p += 2) all_tokens(tile, p, L, 2);
-    if (p < tile->panels) all_tokens(tile, p, L, 1);
+    for (; p + 2 <= tile->panels; p += 2) {
+        if (tile->mins)
+            all_tokens(tile, p, L, 2, true);
+        else
+            all_tokens(tile, p, L, 2, false);
+    }
+    if (p < tile->panels) all_tokens(tile, p, L, 1, tile->mins);
 }
 
 void sterna_matmul_tern2_avx512vnni(const sterna_int_tile *tile)

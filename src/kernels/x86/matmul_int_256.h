@@ -118,14 +118,14 @@ INLINE __m256 halves(const uint16_t *at)
 INLINE void tokens(const sterna_int_tile *tile, size_t p, size_t half, size_t t, layout L, size_t H,
                    size_t T)
 {
-    const size_t line_cols = 4 * fields_of(L), S = tile->segments;
+    const size_t line_cols = 4 * fields_of(L), S = tile->segments, x_step = tile->x_step;
     const uint8_t *codes = tile->codes + p * tile->codes_step + 32 * half;
     const uint16_t *scales = tile->scales ? tile->scales + p * tile->scales_step + 8 * half : NULL;
     const uint16_t *mins = tile->mins ? tile->mins + p * tile->scales_step + 8 * half : NULL;
     const int8_t *x = tile->x + t * tile->x_stride;
-    const float *x_scales = tile->x_scales + t * S;
-    const int32_t *x_sums = tile->x_sums + t * S;
-    const float *x_offsets = tile->mins ? tile->x_offsets + t * S : NULL;
+    const float *x_scales = tile->x_scales + t;
+    const int32_t *x_sums = tile->x_sums + t;
+    const float *x_offsets = tile->mins ? tile->x_offsets + t : NULL;
     const int32_t zero = L == TERN2 ? 1 : L == INT8 && VNNI ? tile->zero + 128 : tile->zero;
     __m256 acc[2][4];
     for (size_t h = 0; h < H; h++)
@@ -140,13 +140,13 @@ INLINE void tokens(const sterna_int_tile *tile, size_t p, size_t half, size_t t,
         for (size_t h = 0; h < H; h++) {
             __m256 scale = scales ? halves(scales + 8 * h) : _mm256_set1_ps(1);
             for (size_t i = 0; i < T; i++) {
-                __m256 x_scale = _mm256_set1_ps(x_scales[i * S + s]);
-                int32_t x_sum = x_sums[i * S + s];
+                __m256 x_scale = _mm256_set1_ps(x_scales[s * x_step + i]);
+                int32_t x_sum = x_sums[s * x_step + i];
                 __m256i sum = _mm256_sub_epi32(sums[h][i], _mm256_set1_epi32(zero * x_sum));
                 acc[h][i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(x_scale, scale),
                                             acc[h][i]);
                 if (mins)
-                    acc[h][i] = _mm256_fmadd_ps(_mm256_set1_ps(x_offsets[i * S + s]),
+                    acc[h][i] = _mm256_fmadd_ps(_mm256_set1_ps(x_offsets[s * x_step + i]),
                                                 halves(mins + 8 * h), acc[h][i]);
             }
         }

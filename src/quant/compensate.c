@@ -70,35 +70,24 @@ static float *copy_square(const float *h, size_t cols)
 }
 
 sterna_status sterna_compensate_target(float *w, size_t rows, size_t cols, const float *h,
-                                       const float *d, float a, const float *c, float b,
-                                       const sterna_compensation *settings, sterna_error *err)
+                                       float *pull, const sterna_compensation *settings,
+                                       sterna_error *err)
 {
-    size_t count = rows * cols;
-    float *pull = sterna_alloc(count, sizeof *pull), *factor = NULL;
-    if (!pull) return sterna_fail_memory(err, "a matrix's target");
-    for (size_t i = 0; i < count; i++) pull[i] = c ? b * c[i] : 0;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)rows, (blasint)cols,
-                (blasint)cols, a, w, (blasint)cols, d, (blasint)cols, 1, pull, (blasint)cols);
+    float *factor = NULL;
     double damping = (double)settings->damping * mean_diagonal(h, cols);
     lapack_int n = (lapack_int)cols, failed = 1;
     for (int again = 0; failed && again <= MORE_DAMPING; again++, damping *= 10) {
         sterna_free(factor);
         factor = copy_square(h, cols);
-        if (!factor) break;
+        if (!factor) return sterna_fail_memory(err, "a matrix's target");
         add_diagonal(factor, cols, damping);
         failed = LAPACKE_spotrf_work(LAPACK_COL_MAJOR, 'L', n, factor, n);
     }
-    sterna_status status = STERNA_OK;
-    if (!factor)
-        status = sterna_fail_memory(err, "a matrix's target");
-    else if (failed)
-        status = sterna_compensate_fail_definite(err);
-    else
+    if (!failed)
         LAPACKE_spotrs_work(LAPACK_COL_MAJOR, 'L', n, (lapack_int)rows, factor, n, pull, n);
-    for (size_t i = 0; !status && i < count; i++) w[i] += pull[i];
+    for (size_t i = 0; !failed && i < rows * cols; i++) w[i] += pull[i];
     sterna_free(factor);
-    sterna_free(pull);
-    return status;
+    return failed ? sterna_compensate_fail_definite(err) : STERNA_OK;
 }
 
 typedef struct ranked {

@@ -35,13 +35,12 @@ typedef struct sterna_compensation {
 sterna_compensation sterna_compensation_usual(size_t group, int threads);
 
 /* The weights to aim for where the quantised model's inputs x have drifted away from the full
- * one's: W + (a W D + b C) (H + damping)^-1 into w[rows][cols], with D = mean of (x_full - x) x^T
- * [cols][cols] and C = mean of (r_full - r) x^T [rows][cols], r the residual stream that the
- * product is added to. c may be NULL. Zero D and C leave every bit of w. Needs memory for one more
- * H. */
+ * one's: w[rows][cols] += pull (H + damping)^-1, with pull [rows][cols] the mean of e x^T, e the
+ * part of the error at the output that the matrix shall take back. What pull held is lost; a zero
+ * one leaves every bit of w. Needs memory for one more H. */
 sterna_status sterna_compensate_target(float *w, size_t rows, size_t cols, const float *h,
-                                       const float *d, float a, const float *c, float b,
-                                       const sterna_compensation *settings, sterna_error *err);
+                                       float *pull, const sterna_compensation *settings,
+                                       sterna_error *err);
 
 /* Makes `out` for w[rows][cols], both known from `out`, which sterna_fitted_new has made for the
  * settings' group and levels and for sterna_compensation_outliers of its columns. Scales are

@@ -6,6 +6,7 @@
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "model/model.h"
+#include "quant/product.h"
 #include "quant/rotate.h"
 
 /* One model's hidden states. */
@@ -32,8 +33,9 @@ typedef struct propagation {
     float *held;       /* [windows][length][widest]: matmul inputs of the made model that wait */
     float *input;      /* [length][widest]: of the made model */
     float *drift;      /* [length][widest]: the full model's input less the made one's */
-    float *residual;   /* [length][width]: the same of the residual stream */
-    float *h, *d, *c;  /* [cols][cols], [cols][cols], [width][cols]: means over all tokens */
+    float *error;      /* [length][width]: what a product to the residual stream shall take back */
+    float *h;          /* [cols][cols]: mean of x x^T over all tokens, x the made model's input */
+    float *d;          /* [width][width]: mean of drift x^T, for inputs of that width */
 } propagation;
 
 /* The matrices that share an input. */
@@ -106,23 +108,68 @@ static void embed(const propagation *p, const stream *s)
 
 /* ---- gathering ---- */
 
-/* Adds one window's inputs (and, for matrices that end in the residual stream, its drift there) to
- * the means. */
-static void add_moments(const propagation *p, const bundle *b, size_t cols, size_t window)
+/* A matrix of a bundle and where its rows go. */
+typedef struct member {
+    sterna_matrix_place place;
+    sterna_item *item; /* NULL: it stays as it is in the file */
+    uint64_t item_row; /* its first row in the item */
+} member;
+
+/* The matrices of a bundle, one below the other, on their way to codes. */
+typedef struct fit {
+    member parts[3];
+    size_t count, rows, cols; /* rows: of those parts that are fitted */
+    float *w;                 /* [rows][cols] */
+    float *pull; /* [rows][cols]: mean of e x^T, e the error at the output to take back; NULL
+                    without drift */
+    sterna_hadamard rotation;
+} fit;
+
+/* error = a W drift + b (the drift of the residual stream): what is missing behind the product. */
+static void find_error(const propagation *p, const fit *f, size_t window)
 {
-    size_t n = p->calibration->length, width = config_of(p)->width;
-    float share = (float)(1.0 / (double)(n * p->calibration->windows));
-    blasint tokens = (blasint)n, k = (blasint)cols;
-    cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, k, tokens, share, p->input, k, 1, p->h, k);
-    if (!uses_drift(p)) return;
-    for (size_t i = 0; i < n * cols; i++) p->drift[i] -= p->input[i];
-    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, k, k, tokens, share, p->drift, k, p->input,
-                k, 1, p->d, k);
-    if (!b->to_residual) return;
+    size_t n = p->calibration->length, width = f->rows;
     const float *full = p->full.x + window * n * width, *made = p->made.x + window * n * width;
-    for (size_t i = 0; i < n * width; i++) p->residual[i] = full[i] - made[i];
-    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (blasint)width, k, tokens, share,
-                p->residual, (blasint)width, p->input, k, 1, p->c, k);
+    float b = sterna_decoder_norms_output(p->full.decoder) ? 0 : p->settings->residual;
+    const sterna_product_shape shape = {.rows = n,
+                                        .cols = width,
+                                        .depth = f->cols,
+                                        .transposed_b = true,
+                                        .alpha = p->settings->drift,
+                                        .beta = 1};
+    for (size_t i = 0; i < n * width; i++) p->error[i] = b * (full[i] - made[i]);
+    sterna_product_of(&shape, p->drift, f->w, p->error, p->settings->compensation.threads);
+}
+
+/* moment[rows][cols] += the mean of y x^T over a window's y[length][rows] and inputs x, as a share
+ * of the mean over all windows. */
+static void add_moment(const propagation *p, const float *y, size_t rows, size_t cols, bool upper,
+                       float *moment)
+{
+    size_t n = p->calibration->length;
+    const sterna_product_shape shape = {.rows = rows,
+                                        .cols = cols,
+                                        .depth = n,
+                                        .transposed_a = true,
+                                        .upper = upper,
+                                        .alpha =
+                                            (float)(1.0 / (double)(n * p->calibration->windows)),
+                                        .beta = 1};
+    sterna_product_of(&shape, y, p->input, moment, p->settings->compensation.threads);
+}
+
+static void add_moments(const propagation *p, const bundle *b, const fit *f, size_t window)
+{
+    size_t n = p->calibration->length, cols = f->cols;
+    add_moment(p, p->input, cols, cols, true, p->h);
+    if (!f->pull) return;
+    for (size_t i = 0; i < n * cols; i++) p->drift[i] -= p->input[i];
+    if (b->to_residual) {
+        find_error(p, f, window);
+        add_moment(p, p->error, f->rows, cols, false, f->pull);
+    } else {
+        add_moment(p, p->drift, cols, cols, false, p->d);
+    }
 }
 
 /* Brings both streams to the input of a bundle for one window, and what was decided before it into
@@ -143,23 +190,27 @@ static void reach(const propagation *p, uint32_t layer, const bundle *b, size_t 
     get_input(p, &p->full, stage, cols, p->drift);
 }
 
-/* Second moments of a bundle's inputs; the full stream moves on behind its output. */
-static void gather(const propagation *p, uint32_t layer, const bundle *b, size_t cols)
+/* Moments of a bundle's inputs where there is something to fit; the full stream moves on behind its
+ * output. */
+static void gather(const propagation *p, uint32_t layer, const bundle *b, const fit *f)
 {
+    size_t cols = f->cols;
     memset(p->h, 0, cols * cols * sizeof(float));
-    if (uses_drift(p)) {
-        memset(p->d, 0, cols * cols * sizeof(float));
-        memset(p->c, 0, cols * config_of(p)->width * sizeof(float));
-    }
+    if (!b->to_residual) memset(p->d, 0, cols * cols * sizeof(float));
+    if (f->pull) memset(f->pull, 0, f->rows * cols * sizeof(float));
     for (size_t w = 0; w < p->calibration->windows; w++) {
         reach(p, layer, b, cols, w);
-        add_moments(p, b, cols, w);
+        if (f->rows) add_moments(p, b, f, w);
         if (!b->to_residual || !uses_drift(p)) continue;
         run_stage(p, &p->full, layer, b->stage + 1);
         from_stream(p, &p->full, w);
     }
     for (size_t i = 0; i < cols; i++)
         for (size_t k = 0; k < i; k++) p->h[i * cols + k] = p->h[k * cols + i];
+    const sterna_product_shape shape = {
+        .rows = f->rows, .cols = cols, .depth = cols, .alpha = p->settings->drift};
+    if (f->pull && !b->to_residual)
+        sterna_product_of(&shape, f->w, p->d, f->pull, p->settings->compensation.threads);
 }
 
 /* The made stream moves on behind the output of a bundle that has just been fitted. */
@@ -176,13 +227,6 @@ static void advance(const propagation *p, uint32_t layer, const bundle *b, size_
 }
 
 /* ---- fitting ---- */
-
-/* A matrix of a bundle and where its rows go. */
-typedef struct member {
-    sterna_matrix_place place;
-    sterna_item *item; /* NULL: it stays as it is in the file */
-    uint64_t item_row; /* its first row in the item */
-} member;
 
 /* The item that holds the rows of a place: the same bytes of the file. */
 static void find_item(const propagation *p, member *one)
@@ -221,35 +265,37 @@ static sterna_status install(const propagation *p, uint32_t layer, sterna_matrix
     return sterna_decoder_set_matrix(p->made.decoder, layer, matrix, &tensor, &options, p->err);
 }
 
-/* Work space for the matrices of a bundle, one below the other. */
-typedef struct fit {
-    member parts[3];
-    size_t count, rows, cols; /* rows: of those parts that are fitted */
-    float *w;
-    sterna_hadamard rotation;
-} fit;
+/* Room for the matrices of a bundle, and their weights. */
+static sterna_status load_bundle(const propagation *p, fit *f)
+{
+    size_t weights, at = 0;
+    if (!f->rows) return STERNA_OK;
+    if (!sterna_mul_size(f->rows, f->cols, &weights)) return sterna_fail_memory(p->err, "a layer");
+    f->w = sterna_alloc(weights, sizeof *f->w);
+    f->pull = uses_drift(p) ? sterna_alloc(weights, sizeof *f->pull) : NULL;
+    if (!f->w || (uses_drift(p) && !f->pull))
+        return sterna_fail_memory(p->err, "the weights of a layer");
+    for (size_t i = 0; i < f->count; i++)
+        for (uint64_t r = 0; f->parts[i].item && r < f->parts[i].place.rows; r++)
+            sterna_tensor_row(f->parts[i].place.tensor, f->parts[i].place.first_row + r,
+                              f->w + at++ * f->cols);
+    return STERNA_OK;
+}
 
-static sterna_status fit_bundle(const propagation *p, const bundle *b, fit *f)
+static sterna_status fit_bundle(const propagation *p, fit *f)
 {
     const sterna_propagation *s = p->settings;
-    bool normed = sterna_decoder_norms_output(p->full.decoder);
-    const float *c = b->to_residual && !normed && s->residual != 0 ? p->c : NULL;
     sterna_fit_rows parts[3];
-    size_t weights, at = 0, count = 0;
+    size_t count = 0;
     sterna_status status = STERNA_OK;
-    if (!sterna_mul_size(f->rows, f->cols, &weights) ||
-        !(f->w = sterna_alloc(weights, sizeof *f->w)))
-        return sterna_fail_memory(p->err, "the weights of a layer");
     for (size_t i = 0; i < f->count; i++) {
         const member *one = &f->parts[i];
-        if (!one->item) continue;
-        parts[count++] = (sterna_fit_rows){one->item, one->item_row, one->place.rows};
-        for (uint64_t r = 0; r < one->place.rows; r++)
-            sterna_tensor_row(one->place.tensor, one->place.first_row + r, f->w + at++ * f->cols);
+        if (one->item)
+            parts[count++] = (sterna_fit_rows){one->item, one->item_row, one->place.rows};
     }
-    if (uses_drift(p))
-        status = sterna_compensate_target(f->w, f->rows, f->cols, p->h, p->d, s->drift, c,
-                                          s->residual, &s->compensation, p->err);
+    if (f->pull)
+        status = sterna_compensate_target(f->w, f->rows, f->cols, p->h, f->pull, &s->compensation,
+                                          p->err);
     if (!status && s->rotate) status = sterna_rotation_of(p->rules, f->cols, &f->rotation, p->err);
     if (!status) {
         sterna_rotate_rows(f->w, f->rows, f->cols, &f->rotation, s->compensation.threads);
@@ -292,11 +338,13 @@ static sterna_status run_bundle(const propagation *p, uint32_t layer, const bund
 {
     fit f = {0};
     sterna_status status = find_parts(p, layer, b, &f);
-    if (!status) gather(p, layer, b, f.cols);
-    if (!status && f.rows) status = fit_bundle(p, b, &f);
+    if (!status) status = load_bundle(p, &f);
+    if (!status) gather(p, layer, b, &f);
+    if (!status && f.rows) status = fit_bundle(p, &f);
     if (!status) status = install_bundle(p, layer, b, &f);
     if (!status && b->to_residual) advance(p, layer, b, f.cols);
     sterna_free(f.w);
+    sterna_free(f.pull);
     return status;
 }
 
@@ -377,12 +425,10 @@ static sterna_status allocate(propagation *p)
     p->held = new_floats(p->calibration->windows, length, out);
     p->input = new_floats(length, p->widest, 1);
     p->drift = new_floats(length, p->widest, 1);
-    p->residual = new_floats(length, config->width, 1);
+    p->error = new_floats(length, config->width, 1);
     p->h = new_floats(p->widest, p->widest, 1);
-    p->d = new_floats(p->widest, p->widest, 1);
-    p->c = new_floats(config->width, p->widest, 1);
-    if (!p->lengths || !p->held || !p->input || !p->drift || !p->residual || !p->h || !p->d ||
-        !p->c)
+    p->d = new_floats(config->width, config->width, 1);
+    if (!p->lengths || !p->held || !p->input || !p->drift || !p->error || !p->h || !p->d)
         return sterna_fail_memory(p->err, "the calibration of a model");
     for (size_t i = 0; i < length; i++) p->lengths[i] = (uint32_t)length;
     return STERNA_OK;
@@ -428,9 +474,8 @@ sterna_status sterna_propagate(const sterna_model_file *file, const sterna_calib
     sterna_free(p.held);
     sterna_free(p.input);
     sterna_free(p.drift);
-    sterna_free(p.residual);
+    sterna_free(p.error);
     sterna_free(p.h);
     sterna_free(p.d);
-    sterna_free(p.c);
     return status;
 }

@@ -6,7 +6,7 @@
  * In every layer q, k and v are fitted first, then the output projection, gate and up, down; before
  * each, second moments of its inputs are gathered over all calibration tokens. Layers come from the
  * mapped file one at a time. Memory: 8 bytes a token and residual width, 4 a token and widest
- * matmul input, one layer in float, four squares of the widest input, and the ternary model.
+ * matmul input, one layer in float, three squares of the widest input, and the ternary model.
  */
 #ifndef STERNA_QUANT_PROPAGATE_H
 #define STERNA_QUANT_PROPAGATE_H
@@ -18,8 +18,8 @@
 typedef struct sterna_propagation {
     const sterna_fitter *fitter;
     sterna_compensation compensation; /* group, levels and outliers come from each item */
-    float drift;    /* how much of the error made so far a matrix takes back: `a` and `b` of */
-    float residual; /* sterna_compensate_target */
+    float drift;    /* how much of W (x_full - x) a matrix takes back: its input's error so far */
+    float residual; /* and of the error of the residual stream that its product is added to */
     bool rotate;    /* transform the inputs of the ternary matrices */
     sterna_progress progress; /* counts layers */
     void *progress_context;

@@ -94,7 +94,7 @@ STERNA_API sterna_status sterna_model_open_shape(const char *shape, const char *
                                                  const sterna_model_options *options,
                                                  sterna_model **out, sterna_error *err);
 /* The known shapes as a JSON object: shapes: [{name, family, parameters, layers, width, ffn, heads,
- * kv_heads, head_dim, vocabulary, context, tied, type}]. */
+ * kv_heads, head_dim, vocabulary, context, rope_base, tied, type}]. */
 STERNA_API sterna_status sterna_shapes(char **json, sterna_error *err);
 /* Close the sessions of a model before it. */
 STERNA_API void sterna_model_close(sterna_model *model);

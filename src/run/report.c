@@ -46,13 +46,14 @@ sterna_status sterna_run_shapes(char **json, sterna_error *err)
     bool bad = !out || !list;
     for (size_t i = 0; !bad && (shape = sterna_shape_at(i)) != NULL; i++)
         bad = json_array_append_new(
-            list, json_pack("{s:s, s:s, s:I, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:s}",
-                            "name", shape->name, "family", shape->architecture, "parameters",
-                            (json_int_t)sterna_shape_parameters(shape), "layers", shape->layers,
-                            "width", shape->width, "ffn", shape->ffn, "heads", shape->heads,
-                            "kv_heads", shape->kv_heads, "head_dim", shape->head_dim, "vocabulary",
-                            shape->vocabulary, "context", shape->context, "tied", shape->tied,
-                            "type", sterna_type_describe(shape->type)->name));
+            list,
+            json_pack("{s:s, s:s, s:I, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:b, s:s}",
+                      "name", shape->name, "family", shape->architecture, "parameters",
+                      (json_int_t)sterna_shape_parameters(shape), "layers", shape->layers, "width",
+                      shape->width, "ffn", shape->ffn, "heads", shape->heads, "kv_heads",
+                      shape->kv_heads, "head_dim", shape->head_dim, "vocabulary", shape->vocabulary,
+                      "context", shape->context, "rope_base", (double)shape->rope_base, "tied",
+                      shape->tied, "type", sterna_type_describe(shape->type)->name));
     sterna_status status = sterna_run_json_text(bad ? NULL : out, json, err);
     json_decref(out);
     return status;

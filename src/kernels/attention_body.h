@@ -6,14 +6,18 @@
 
 typedef enum kv_kind { KV_F32, KV_F16, KV_Q8 } kv_kind;
 
-/* Values i .. i+15 of a stored row of dim. */
-V16_INLINE v16 kv_load(const uint8_t *row, size_t i, size_t dim, kv_kind kind)
+/* The scale of value i of a Q8 row. */
+V16_INLINE v16 q8_scale(const uint8_t *row, size_t i, size_t dim)
+{
+    return v16_set1_f16(row + ((dim + 1) & ~(size_t)1) + 2 * (i / STERNA_Q8_GROUP));
+}
+
+/* Values i .. i+15 of a stored row; their scale if they have one. */
+V16_INLINE v16 kv_load(const uint8_t *row, size_t i, v16 scale, kv_kind kind)
 {
     if (kind == KV_F32) return v16_load((const float *)(const void *)row + i);
     if (kind == KV_F16) return v16_from_f16(row + 2 * i);
-    uint16_t half;
-    memcpy(&half, row + ((dim + 1) & ~(size_t)1) + 2 * (i / STERNA_Q8_GROUP), 2);
-    return v16_mul(v16_from_i8(row + i), v16_set1(sterna_f16_to_f32(half)));
+    return v16_mul(v16_from_i8(row + i), scale);
 }
 
 /* The last dim - i < 16 values. */
@@ -25,23 +29,31 @@ V16_INLINE v16 kv_load_tail(const uint8_t *row, size_t i, size_t dim, kv_kind ki
         memcpy(last, row + 2 * i, 2 * (dim - i));
         return v16_from_f16(last);
     }
-    uint16_t half;
-    memcpy(&half, row + ((dim + 1) & ~(size_t)1) + 2 * (i / STERNA_Q8_GROUP), 2);
     memcpy(last, row + i, dim - i);
-    return v16_mul(v16_from_i8(last), v16_set1(sterna_f16_to_f32(half)));
+    return v16_mul(v16_from_i8(last), q8_scale(row, i, dim));
+}
+
+/* Asks for `rows` stored rows: streams of keys and of values take turns, which the processor's own
+ * prefetching does not follow. */
+V16_INLINE void fetch(const uint8_t *row, size_t stride, size_t rows)
+{
+    for (size_t i = 0; i < rows * stride; i += 64) __builtin_prefetch(row + i);
 }
 
 /* q . k of R rows with K neighbouring keys: out[r * STERNA_ATTENTION_BLOCK + key]. */
 V16_INLINE void dots(const float *q, size_t dim, const uint8_t *key, size_t kv_stride, kv_kind kind,
                      size_t R, size_t K, float *out)
 {
-    v16 lanes[V16_KEYS][4];
+    v16 lanes[V16_KEYS][4], scales[V16_KEYS];
+    for (size_t k = 0; k < K; k++) scales[k] = v16_set1(0);
     size_t i = 0;
     for (size_t k = 0; k < K; k++)
         for (size_t r = 0; r < 4; r++) lanes[k][r] = v16_set1(0);
     for (; i + 16 <= dim; i += 16)
         for (size_t k = 0; k < K; k++) {
-            v16 values = kv_load(key + k * kv_stride, i, dim, kind);
+            const uint8_t *row = key + k * kv_stride;
+            if (kind == KV_Q8 && i % STERNA_Q8_GROUP == 0) scales[k] = q8_scale(row, i, dim);
+            v16 values = kv_load(row, i, scales[k], kind);
             for (size_t r = 0; r < R; r++)
                 lanes[k][r] = v16_fma(v16_load(q + r * dim + i), values, lanes[k][r]);
         }
@@ -77,10 +89,15 @@ V16_INLINE void values(const sterna_attention_tile *tile, size_t r0, size_t i, s
                 v16_mul(n == 16 ? v16_load(at) : v16_load_n(at, n), v16_set1(correction[r]));
         }
     const uint8_t *row = tile->v + begin * tile->kv_stride;
+    const uint8_t *ahead = tile->k + (begin + STERNA_ATTENTION_BLOCK) * tile->kv_stride;
     for (size_t key = begin; key < end; key++, row += tile->kv_stride) {
-        v16 v[V16_KEYS];
-        for (size_t d = 0; d < D; d++)
-            v[d] = n == 16 ? kv_load(row, i + 16 * d, dim, kind) : kv_load_tail(row, i, dim, kind);
+        if (r0 == 0 && i == 0) fetch(ahead + (key - begin) * tile->kv_stride, tile->kv_stride, 1);
+        v16 v[V16_KEYS], scale = v16_set1(0);
+        for (size_t d = 0; d < D; d++) { /* where D > 1, i begins a group of Q8 */
+            if (kind == KV_Q8 && d % 2 == 0) scale = q8_scale(row, i + 16 * d, dim);
+            v[d] =
+                n == 16 ? kv_load(row, i + 16 * d, scale, kind) : kv_load_tail(row, i, dim, kind);
+        }
         for (size_t r = 0; r < R; r++) {
             v16 weight = v16_set1(p[r][key - start]);
             for (size_t d = 0; d < D; d++) sums[r][d] = v16_fma(weight, v[d], sums[r][d]);
@@ -101,18 +118,23 @@ V16_INLINE void block_rows(const sterna_attention_tile *tile, size_t r0, size_t 
                            size_t end, kv_kind kind, size_t R)
 {
     const size_t dim = tile->head_dim;
+    const bool part = begin > start || end < start + STERNA_ATTENTION_BLOCK;
     float p[4][STERNA_ATTENTION_BLOCK], correction[4];
     for (size_t r = 0; r < R; r++)
         for (size_t i = 0; i < STERNA_ATTENTION_BLOCK; i += 16)
             v16_store(p[r] + i, v16_set1(-INFINITY));
     const size_t stride = tile->kv_stride;
     size_t key = begin;
-    for (; R > 1 && V16_KEYS > 1 && key + V16_KEYS <= end; key += V16_KEYS)
+    for (; R > 1 && V16_KEYS > 1 && key + V16_KEYS <= end; key += V16_KEYS) {
+        if (r0 == 0) fetch(tile->v + key * stride, stride, V16_KEYS);
         dots(tile->q + r0 * dim, dim, tile->k + key * stride, stride, kind, R, V16_KEYS,
              p[0] + (key - start));
-    for (; key < end; key++)
+    }
+    for (; key < end; key++) {
+        if (r0 == 0) fetch(tile->v + key * stride, stride, 1);
         dots(tile->q + r0 * dim, dim, tile->k + key * stride, stride, kind, R, 1,
              p[0] + (key - start));
+    }
     for (size_t r = 0; r < R; r++) {
         /* lanes of unseen keys stay -infinity: scale, cap and the largest ignore them */
         v16 scores[4], most = v16_set1(tile->max[r0 + r]), sum = v16_set1(0);
@@ -122,7 +144,7 @@ V16_INLINE void block_rows(const sterna_attention_tile *tile, size_t r0, size_t 
             if (tile->soft_cap > 0) s = v16_mul(cap, v16_tanh(v16_div(s, cap)));
             v16_store(p[r] + 16 * j, s);
         }
-        for (size_t i = 0; i < STERNA_ATTENTION_BLOCK; i++)
+        for (size_t i = 0; part && i < STERNA_ATTENTION_BLOCK; i++)
             if (i < begin - start || i >= end - start) p[r][i] = -INFINITY;
         for (size_t j = 0; j < 4; j++) {
             scores[j] = v16_load(p[r] + 16 * j);
@@ -134,7 +156,7 @@ V16_INLINE void block_rows(const sterna_attention_tile *tile, size_t r0, size_t 
             scores[j] = v16_exp(v16_sub(scores[j], v16_set1(max)));
             v16_store(p[r] + 16 * j, scores[j]);
         }
-        for (size_t i = 0; i < STERNA_ATTENTION_BLOCK; i++)
+        for (size_t i = 0; part && i < STERNA_ATTENTION_BLOCK; i++)
             if (i < begin - start || i >= end - start) p[r][i] = 0;
         for (size_t j = 0; j < 4; j++) sum = v16_add(sum, v16_load(p[r] + 16 * j));
         tile->max[r0 + r] = max;

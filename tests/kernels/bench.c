@@ -24,6 +24,7 @@ bool bench_begin(void)
     bench_memory =
         mmap(NULL, BENCH_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (bench_memory == MAP_FAILED) return false;
+    madvise(bench_memory, BENCH_BYTES, MADV_HUGEPAGE); /* as the device has it */
     memset(bench_memory, 0x15, BENCH_BYTES);
     return true;
 }
@@ -233,57 +234,68 @@ void bench_kv_encode_q8(sterna_kv_encode_fn *kernel)
     BENCH_VECTOR(kernel(x, N, (uint8_t *)out))
 }
 
-/* 512 keys of 128 values for so many rows of queries. */
-static void bench_attention(sterna_attention_fn *kernel, size_t value_bytes, size_t rows)
+/* `keys` keys of 128 values for so many rows of queries, in blocks of 512 as the device gives them;
+ * those that fit no cache are read from other memory each time. */
+static void bench_attention(sterna_attention_fn *kernel, size_t value_bytes, size_t rows,
+                            size_t keys)
 {
-    enum { DIM = 128, KEYS = 512, ROWS = 64 };
+    enum { DIM = 128, CHUNK = 512, ROWS = 64 };
     static float q[ROWS * DIM], state[ROWS * (DIM + 2)];
     static uint32_t first[ROWS], last[ROWS];
-    size_t stride = value_bytes == 1 ? DIM + 8 : DIM * value_bytes;
-    memset(bench_memory, 0, 2 * KEYS * stride);
-    for (size_t r = 0; r < rows; r++) last[r] = KEYS;
-    sterna_attention_tile tile = {.q = q,
-                                  .first = first,
-                                  .last = last,
-                                  .rows = rows,
-                                  .k = bench_memory,
-                                  .v = bench_memory + KEYS * stride,
-                                  .kv_stride = stride,
-                                  .head_dim = DIM,
-                                  .end = KEYS,
-                                  .scale = 0.1f,
-                                  .max = state,
-                                  .sum = state + rows,
-                                  .acc = state + 2 * rows};
+    size_t stride = value_bytes == 1 ? DIM + 8 : DIM * value_bytes, bytes = 2 * keys * stride;
+    size_t copies = keys > CHUNK ? BENCH_BYTES / bytes : 1;
+    memset(bench_memory, 0, copies * bytes);
+    for (size_t r = 0; r < rows; r++) last[r] = (uint32_t)keys;
     double seconds[5];
-    for (int r = 0; r < 5; r++) {
-        memset(state, 0, sizeof state);
-        for (size_t i = 0; i < rows; i++) state[i] = -INFINITY;
+    for (size_t r = 0; r < 5; r++) {
+        const uint8_t *at = bench_memory + r % copies * bytes;
         double start = cpu_now();
-        kernel(&tile);
+        for (size_t key = 0; key < keys; key += CHUNK) {
+            sterna_attention_tile tile = {.q = q,
+                                          .first = first,
+                                          .last = last,
+                                          .rows = rows,
+                                          .k = at,
+                                          .v = at + bytes / 2,
+                                          .kv_stride = stride,
+                                          .head_dim = DIM,
+                                          .begin = key,
+                                          .end = key + CHUNK,
+                                          .scale = 0.1f,
+                                          .max = state,
+                                          .sum = state + rows,
+                                          .acc = state + 2 * rows};
+            memset(state, 0, sizeof state);
+            for (size_t i = 0; i < rows; i++) state[i] = -INFINITY;
+            kernel(&tile);
+        }
         seconds[r] = cpu_now() - start;
     }
     double time = median_of(seconds, 5);
-    printf("  %-28s rows %-4zu         %7.1f GB/s %8.1f GFLOP/s\n", current, rows,
-           (double)(2 * KEYS * stride) / time / 1e9,
-           4.0 * (double)(rows * KEYS * DIM) / time / 1e9);
+    printf("  %-28s rows %-4zu keys %-6zu %7.1f GB/s %8.1f GFLOP/s\n", current, rows, keys,
+           (double)bytes / time / 1e9, 4.0 * (double)(rows * keys * DIM) / time / 1e9);
 }
 
 void bench_attention_f32(sterna_attention_fn *kernel)
 {
-    bench_attention(kernel, 4, 4);
+    bench_attention(kernel, 4, 4, 512);
 }
 
 void bench_attention_f16(sterna_attention_fn *kernel)
 {
-    bench_attention(kernel, 2, 1);
-    bench_attention(kernel, 2, 4);
-    bench_attention(kernel, 2, 64);
+    bench_attention(kernel, 2, 1, 512);
+    bench_attention(kernel, 2, 4, 512);
+    bench_attention(kernel, 2, 64, 512);
+    bench_attention(kernel, 2, 1, 65536);
+    bench_attention(kernel, 2, 4, 65536);
 }
 
 void bench_attention_q8(sterna_attention_fn *kernel)
 {
-    bench_attention(kernel, 1, 4);
+    bench_attention(kernel, 1, 1, 512);
+    bench_attention(kernel, 1, 4, 512);
+    bench_attention(kernel, 1, 64, 512);
+    bench_attention(kernel, 1, 4, 65536);
 }
 
 void bench_read(sterna_read_fn *kernel)

@@ -137,6 +137,14 @@ V16_INLINE v16 v16_from_f16(const uint8_t *at)
     V16_EACH(vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(halves + 4 * i))));
 }
 
+V16_INLINE v16 v16_set1_f16(const uint8_t *at)
+{
+    uint16_t half;
+    memcpy(&half, at, 2);
+    float32x4_t four = vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(half)));
+    return (v16){{four, four, four, four}};
+}
+
 V16_INLINE v16 v16_from_bf16(const uint8_t *at)
 {
     uint16_t halves[16];

@@ -149,6 +149,14 @@ V16_INLINE v16 v16_from_f16(const uint8_t *at)
                  _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(at + 16)))};
 }
 
+V16_INLINE v16 v16_set1_f16(const uint8_t *at)
+{
+    int16_t half;
+    memcpy(&half, at, 2);
+    __m256 eight = _mm256_cvtph_ps(_mm_set1_epi16(half));
+    return (v16){eight, eight};
+}
+
 V16_INLINE v16 v16_from_bf16(const uint8_t *at)
 {
     __m256i lo = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)at));

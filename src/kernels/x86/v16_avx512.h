@@ -149,6 +149,13 @@ V16_INLINE v16 v16_from_f16(const uint8_t *at)
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)at));
 }
 
+V16_INLINE v16 v16_set1_f16(const uint8_t *at)
+{
+    int16_t half;
+    memcpy(&half, at, 2);
+    return _mm512_cvtph_ps(_mm256_set1_epi16(half));
+}
+
 V16_INLINE v16 v16_from_bf16(const uint8_t *at)
 {
     __m512i words = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)at));

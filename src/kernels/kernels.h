@@ -159,6 +159,9 @@ typedef uint64_t sterna_peak_fn(size_t rounds);
     STERNA_SLOT(matmul_tern2, sterna_matmul_int_fn)                                                \
     STERNA_SLOT(matmul_int4, sterna_matmul_int_fn)                                                 \
     STERNA_SLOT(matmul_int8, sterna_matmul_int_fn)                                                 \
+    STERNA_SLOT(matmul_q4k, sterna_matmul_int_fn)                                                  \
+    STERNA_SLOT(matmul_q5k, sterna_matmul_int_fn)                                                  \
+    STERNA_SLOT(matmul_q6k, sterna_matmul_int_fn)                                                  \
     STERNA_SLOT(matmul_f32, sterna_matmul_float_fn)                                                \
     STERNA_SLOT(matmul_f16, sterna_matmul_float_fn)                                                \
     STERNA_SLOT(matmul_bf16, sterna_matmul_float_fn)                                               \

@@ -1,0 +1,285 @@
+/* Matmuls over K blocks for all vector instruction sets. The including file defines
+ * STERNA_MATMUL(name), INLINE, PREFETCH(address), the types `ints` and `floats` (registers of ROWS
+ * rows: four bytes or a float each), the operations on them, and how much goes at a time:
+ *
+ *   ROWS     rows of a register: 16, 8 or 4
+ *   ONE      strips (registers' worth of rows) that one token takes at a time
+ *   MANY     strips, and TOKENS tokens of a tile of many
+ *   part_of  products() that can be summed before widened() must add them to 32-bit sums
+ *
+ * k_blocks.h says where things are.
+ *
+ * One token: a line is loaded once and all its fields are multiplied; the same line of the next
+ * record is prefetched. Many tokens: a field at a time, so that one sum per token and strip is
+ * enough.
+ */
+#include <string.h>
+
+#include "kernels/k_blocks.h"
+#include "kernels/kernels.h"
+
+enum { STRIPS = STERNA_PANEL / ROWS }; /* of a panel */
+
+/* Strip u of a tile: its records and where its rows are in factors and y. */
+typedef struct strip {
+    const uint8_t *codes;
+    size_t row;
+} strip;
+
+INLINE strip strip_of(const sterna_int_tile *tile, size_t u)
+{
+    return (strip){tile->codes + u / STRIPS * tile->codes_step + u % STRIPS * ROWS * 4,
+                   u / STRIPS * tile->row_step + u % STRIPS * ROWS};
+}
+
+INLINE ints word(const uint8_t *record, size_t i)
+{
+    return load_ints(record + 64 * i);
+}
+
+/* The codes of step q of a group, as bytes, for each field. */
+INLINE void codes_of(const uint8_t *record, k_layout L, size_t group, size_t q, ints out[4])
+{
+    if (L == Q6K) {
+        size_t low = group / 2 * 16 + group % 2 * 4 + q, high = 32 + group / 2 * 8 + group % 2 * 4;
+        ints a = word(record, low), b = word(record, low + 8), c = word(record, high + q);
+        out[0] = mask_bytes(choose_bits(15, a, shift_left(c, 4)), 63);
+        out[1] = mask_bytes(choose_bits(15, b, shift_left(c, 2)), 63);
+        out[2] = mask_bytes(choose_bits(15, shift_right(a, 4), c), 63);
+        out[3] = mask_bytes(choose_bits(15, shift_right(b, 4), shift_right(c, 2)), 63);
+        return;
+    }
+    ints v = word(record, (L == Q4K ? 4 : 12) + 8 * group + q);
+    out[0] = mask_bytes(v, 15);
+    out[1] = mask_bytes(shift_right(v, 4), 15);
+    if (L == Q4K) return;
+    ints fifth = shift_right(word(record, 4 + q), 2 * group); /* of both fields: bits 0 and 1 */
+    out[0] = or_bits(out[0], mask_bytes(shift_left(fifth, 4), 16));
+    out[1] = or_bits(out[1], mask_bytes(shift_left(fifth, 3), 16));
+}
+
+INLINE void prefetch_step(const uint8_t *record, k_layout L, size_t group, size_t q)
+{
+    const uint8_t *next = record + k_record_bytes(L);
+    if (L == Q6K) {
+        size_t low = group / 2 * 16 + group % 2 * 4 + q, high = 32 + group / 2 * 8 + group % 2 * 4;
+        PREFETCH(next + 64 * low);
+        PREFETCH(next + 64 * (low + 8));
+        PREFETCH(next + 64 * (high + q));
+        if (q == 0) PREFETCH(next + 64 * (48 + group));
+        if (q == 0 && group == 0) PREFETCH(next + 64 * 52);
+        return;
+    }
+    PREFETCH(next + 64 * ((L == Q4K ? 4 : 12) + 8 * group + q));
+    if (L == Q5K && group == 0) PREFETCH(next + 64 * (4 + q));
+    if (q == 0) PREFETCH(next + 64 * group);
+}
+
+/* The float16 factors of a record. */
+typedef struct factors_k {
+    floats d, dmin;
+} factors_k;
+
+INLINE factors_k factors_of(const uint8_t *record, k_layout L)
+{
+    if (L == Q6K) return (factors_k){low_halves(word(record, 52)), zero_floats()};
+    ints both = word(record, 0);
+    return (factors_k){low_halves(both), low_halves(shift_words_right(both, 16))};
+}
+
+/* Scale (and minimum) of segment j. */
+INLINE void scale_of(const uint8_t *record, const factors_k *factors, k_layout L, size_t j,
+                     floats *scale, floats *min)
+{
+    if (L == Q6K) {
+        ints up = shift_words_left(word(record, 48 + j / 4), 24 - 8 * (j % 4));
+        *scale = mul(factors->d, to_floats(shift_signed_words_right(up, 24)));
+        return;
+    }
+    size_t at = 8 * (j % 4);
+    ints scales = shift_words_right(word(record, 1), at),
+         mins = shift_words_right(word(record, 2), at);
+    if (j < 4) {
+        scales = mask_words(scales, 63);
+        mins = mask_words(mins, 63);
+    } else {
+        ints low = shift_words_right(word(record, 3), at);
+        scales =
+            or_bits(mask_words(low, 15), mask_words(shift_words_right(scales, 2), 0x30));
+        mins = or_bits(mask_words(shift_words_right(low, 4), 15),
+                       mask_words(shift_words_right(mins, 2), 0x30));
+    }
+    *scale = mul(factors->d, to_floats(scales));
+    *min = mul(factors->dmin, to_floats(mins));
+}
+
+/* acc + isum * x_scale * scale - x_offset * min for token t's segment s. */
+INLINE floats flush(const sterna_int_tile *tile, floats acc, ints sum, k_layout L, size_t t,
+                    size_t s, floats scale, floats min)
+{
+    size_t i = t * tile->segments + s;
+    if (L == Q6K) sum = sub_words(sum, set_words(k_zero(L) * tile->x_sums[i]));
+    acc = multiply_add(to_floats(sum), mul(set_floats(tile->x_scales[i]), scale), acc);
+    if (L != Q6K) acc = multiply_subtract(set_floats(tile->x_offsets[i]), min, acc);
+    return acc;
+}
+
+INLINE void store(const sterna_int_tile *tile, const strip *at, size_t t, floats acc)
+{
+    store_floats(tile->y + t * tile->y_stride + at->row,
+                 mul(acc, load_floats(tile->factors + at->row)));
+}
+
+/* Integer sums of all fields of a group for one token. */
+INLINE void walk_one(const strip *at, size_t offset, const int8_t *x, k_layout L, size_t group,
+                     size_t S, ints sums[ONE][4])
+{
+    const size_t F = k_fields(L), cols = k_segment_cols(L);
+    for (size_t i = 0; i < S; i++)
+        for (size_t f = 0; f < F; f++) sums[i][f] = zero_ints();
+    for (size_t begin = 0; begin < cols / 4; begin += part_of(L)) {
+        ints part[ONE][4];
+        for (size_t i = 0; i < S; i++)
+            for (size_t f = 0; f < F; f++) part[i][f] = zero_ints();
+        for (size_t q = begin; q < begin + part_of(L); q++)
+            for (size_t i = 0; i < S; i++) {
+                ints w[4];
+                codes_of(at[i].codes + offset, L, group, q, w);
+                prefetch_step(at[i].codes + offset, L, group, q);
+                for (size_t f = 0; f < F; f++) {
+                    const int8_t *four = x + cols * k_segment(L, group, f) + 4 * q;
+                    part[i][f] = products(part[i][f], w[f], broadcast(four));
+                }
+            }
+        for (size_t i = 0; i < S; i++)
+            for (size_t f = 0; f < F; f++) sums[i][f] = widened(sums[i][f], part[i][f]);
+    }
+}
+
+/* S strips from u on for token t. */
+INLINE void one_token(const sterna_int_tile *tile, size_t u, size_t t, k_layout L, size_t S)
+{
+    const size_t F = k_fields(L), cols = k_segment_cols(L), per = K_COLS / cols;
+    const int8_t *x = tile->x + t * tile->x_stride;
+    strip at[ONE];
+    floats acc[ONE];
+    for (size_t i = 0; i < S; i++) {
+        at[i] = strip_of(tile, u + i);
+        acc[i] = zero_floats();
+    }
+    for (size_t s = 0, offset = 0; s < tile->segments; s += per, offset += k_record_bytes(L)) {
+        factors_k factors[ONE];
+        for (size_t i = 0; i < S; i++) factors[i] = factors_of(at[i].codes + offset, L);
+        for (size_t group = 0; group < K_GROUPS; group++) {
+            ints sums[ONE][4];
+            walk_one(at, offset, x, L, group, S, sums);
+            for (size_t f = 0; f < F; f++)
+                for (size_t i = 0; i < S; i++) {
+                    size_t j = k_segment(L, group, f);
+                    floats scale, min = zero_floats();
+                    scale_of(at[i].codes + offset, &factors[i], L, j, &scale, &min);
+                    acc[i] = flush(tile, acc[i], sums[i][f], L, t, s + j, scale, min);
+                }
+        }
+        x += K_COLS;
+    }
+    for (size_t i = 0; i < S; i++) store(tile, &at[i], t, acc[i]);
+}
+
+/* Integer sums of one field of a group for T tokens. */
+INLINE void walk_many(const strip *at, size_t offset, const int8_t *x, size_t stride, k_layout L,
+                      size_t group, size_t f, size_t S, size_t T, ints sums[MANY][TOKENS])
+{
+    for (size_t i = 0; i < S; i++)
+        for (size_t t = 0; t < T; t++) sums[i][t] = zero_ints();
+    for (size_t begin = 0; begin < k_segment_cols(L) / 4; begin += part_of(L)) {
+        ints part[MANY][TOKENS];
+        for (size_t i = 0; i < S; i++)
+            for (size_t t = 0; t < T; t++) part[i][t] = zero_ints();
+        for (size_t q = begin; q < begin + part_of(L); q++, x += 4) {
+            ints w[MANY];
+            for (size_t i = 0; i < S; i++) {
+                ints all[4];
+                codes_of(at[i].codes + offset, L, group, q, all);
+                w[i] = all[f];
+            }
+            for (size_t t = 0; t < T; t++) {
+                ints four = broadcast(x + t * stride);
+                for (size_t i = 0; i < S; i++) part[i][t] = products(part[i][t], w[i], four);
+            }
+        }
+        for (size_t i = 0; i < S; i++)
+            for (size_t t = 0; t < T; t++) sums[i][t] = widened(sums[i][t], part[i][t]);
+    }
+}
+
+/* S strips from u on for tokens t .. t+T-1. */
+INLINE void many_tokens(const sterna_int_tile *tile, size_t u, size_t t, k_layout L, size_t S,
+                        size_t T)
+{
+    const size_t F = k_fields(L), cols = k_segment_cols(L), per = K_COLS / cols;
+    const int8_t *x = tile->x + t * tile->x_stride;
+    strip at[MANY];
+    floats acc[MANY][TOKENS];
+    for (size_t i = 0; i < S; i++) {
+        at[i] = strip_of(tile, u + i);
+        for (size_t j = 0; j < T; j++) acc[i][j] = zero_floats();
+    }
+    for (size_t s = 0, offset = 0; s < tile->segments; s += per, offset += k_record_bytes(L)) {
+        factors_k factors[MANY];
+        for (size_t i = 0; i < S; i++) factors[i] = factors_of(at[i].codes + offset, L);
+        for (size_t group = 0; group < K_GROUPS; group++)
+            for (size_t f = 0; f < F; f++) {
+                size_t j = k_segment(L, group, f);
+                ints sums[MANY][TOKENS];
+                walk_many(at, offset, x + j * cols, tile->x_stride, L, group, f, S, T, sums);
+                for (size_t i = 0; i < S; i++) {
+                    floats scale, min = zero_floats();
+                    scale_of(at[i].codes + offset, &factors[i], L, j, &scale, &min);
+                    for (size_t k = 0; k < T; k++)
+                        acc[i][k] = flush(tile, acc[i][k], sums[i][k], L, t + k, s + j, scale, min);
+                }
+            }
+        x += K_COLS;
+    }
+    for (size_t i = 0; i < S; i++)
+        for (size_t j = 0; j < T; j++) store(tile, &at[i], t + j, acc[i][j]);
+}
+
+/* All tokens over S strips. */
+INLINE void all_tokens(const sterna_int_tile *tile, size_t u, k_layout L, size_t S)
+{
+    size_t t = 0, n = tile->n;
+    for (; t + TOKENS <= n; t += TOKENS) many_tokens(tile, u, t, L, S, TOKENS);
+    if (TOKENS > 8)
+        for (; t + 8 <= n; t += 8) many_tokens(tile, u, t, L, S, 8);
+    if (TOKENS > 4)
+        for (; t + 4 <= n; t += 4) many_tokens(tile, u, t, L, S, 4);
+    for (; t + 2 <= n; t += 2) many_tokens(tile, u, t, L, S, 2);
+    if (t < n) one_token(tile, u, t, L, S);
+}
+
+INLINE void matmul_k(const sterna_int_tile *tile, k_layout L)
+{
+    size_t u = 0, strips = tile->panels * STRIPS;
+    if (tile->n == 1)
+        for (; u + ONE <= strips; u += ONE) one_token(tile, u, 0, L, ONE);
+    for (; u + MANY <= strips; u += MANY) all_tokens(tile, u, L, MANY);
+    if (MANY > 1)
+        for (; u < strips; u++) all_tokens(tile, u, L, 1);
+}
+
+void STERNA_MATMUL(matmul_q4k)(const sterna_int_tile *tile)
+{
+    matmul_k(tile, Q4K);
+}
+
+void STERNA_MATMUL(matmul_q5k)(const sterna_int_tile *tile)
+{
+    matmul_k(tile, Q5K);
+}
+
+void STERNA_MATMUL(matmul_q6k)(const sterna_int_tile *tile)
+{
+    matmul_k(tile, Q6K);
+}

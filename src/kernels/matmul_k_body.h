@@ -10,15 +10,24 @@
  * k_blocks.h says where things are.
  *
  * One token: a line is loaded once and all its fields are multiplied; the same line of the next
- * record is prefetched. Many tokens: a field at a time, so that one sum per token and strip is
- * enough.
+ * record is prefetched. Many tokens: a record is unpacked once for all of them.
  */
 #include <string.h>
 
 #include "kernels/k_blocks.h"
 #include "kernels/kernels.h"
 
-enum { STRIPS = STERNA_PANEL / ROWS }; /* of a panel */
+/* Sums stay in registers only where the steps are laid out one by one. */
+#ifdef __clang__
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
+
+enum {
+    STRIPS = STERNA_PANEL / ROWS, /* of a panel */
+    CHUNK = 8 * TOKENS,           /* tokens whose sums stay in the first-level cache */
+};
 
 /* Strip u of a tile: its records and where its rows are in factors and y. */
 typedef struct strip {
@@ -156,11 +165,11 @@ INLINE void walk_one(const strip *at, size_t offset, const int8_t *x, k_layout L
     }
 }
 
-/* S strips from u on for token t. */
-INLINE void one_token(const sterna_int_tile *tile, size_t u, size_t t, k_layout L, size_t S)
+/* S strips from u on for one token. */
+INLINE void one_token(const sterna_int_tile *tile, size_t u, k_layout L, size_t S)
 {
     const size_t F = k_fields(L), cols = k_segment_cols(L), per = K_COLS / cols;
-    const int8_t *x = tile->x + t * tile->x_stride;
+    const int8_t *x = tile->x;
     strip at[ONE];
     floats acc[ONE];
     for (size_t i = 0; i < S; i++) {
@@ -178,95 +187,120 @@ INLINE void one_token(const sterna_int_tile *tile, size_t u, size_t t, k_layout 
                     size_t j = k_segment(L, group, f);
                     floats scale, min = zero_floats();
                     scale_of(at[i].codes + offset, &factors[i], L, j, &scale, &min);
-                    acc[i] = flush(tile, acc[i], sums[i][f], L, t, s + j, scale, min);
+                    acc[i] = flush(tile, acc[i], sums[i][f], L, 0, s + j, scale, min);
                 }
         }
         x += K_COLS;
     }
-    for (size_t i = 0; i < S; i++) store(tile, &at[i], t, acc[i]);
+    for (size_t i = 0; i < S; i++) store(tile, &at[i], 0, acc[i]);
 }
 
-/* Integer sums of one field of a group for T tokens. */
-INLINE void walk_many(const strip *at, size_t offset, const int8_t *x, size_t stride, k_layout L,
-                      size_t group, size_t f, size_t S, size_t T, ints sums[MANY][TOKENS])
+/* A record of MANY strips, taken apart once for all tokens. */
+typedef struct unpacked {
+    ints codes[K_COLS / 4][MANY];            /* four columns each, in the order of columns */
+    floats scales[16][MANY], mins[16][MANY]; /* of the segments */
+} unpacked;
+
+INLINE void unpack(const strip *at, size_t offset, k_layout L, size_t S, unpacked *out)
 {
+    const size_t F = k_fields(L), steps = k_segment_cols(L) / 4;
+    for (size_t i = 0; i < S; i++) {
+        const uint8_t *record = at[i].codes + offset;
+        factors_k factors = factors_of(record, L);
+        for (size_t group = 0; group < K_GROUPS; group++)
+            for (size_t q = 0; q < steps; q++) {
+                ints w[4];
+                codes_of(record, L, group, q, w);
+                prefetch_step(record, L, group, q);
+                for (size_t f = 0; f < F; f++)
+                    out->codes[k_segment(L, group, f) * steps + q][i] = w[f];
+            }
+        for (size_t j = 0; j < F * K_GROUPS; j++)
+            scale_of(record, &factors, L, j, &out->scales[j][i], &out->mins[j][i]);
+    }
+}
+
+/* acc += segment j of an unpacked record for T tokens; s is the segment's number in the row. */
+INLINE void many_of_segment(const sterna_int_tile *tile, const unpacked *block, size_t j, size_t s,
+                            size_t t, k_layout L, size_t S, size_t T, floats acc[][MANY])
+{
+    const size_t cols = k_segment_cols(L), steps = cols / 4;
+    const int8_t *x = tile->x + t * tile->x_stride + s * cols;
+    ints sums[MANY][TOKENS];
     for (size_t i = 0; i < S; i++)
-        for (size_t t = 0; t < T; t++) sums[i][t] = zero_ints();
-    for (size_t begin = 0; begin < k_segment_cols(L) / 4; begin += part_of(L)) {
+        for (size_t k = 0; k < T; k++) sums[i][k] = zero_ints();
+    for (size_t begin = 0; begin < steps; begin += part_of(L)) {
         ints part[MANY][TOKENS];
         for (size_t i = 0; i < S; i++)
-            for (size_t t = 0; t < T; t++) part[i][t] = zero_ints();
-        for (size_t q = begin; q < begin + part_of(L); q++, x += 4) {
-            ints w[MANY];
-            for (size_t i = 0; i < S; i++) {
-                ints all[4];
-                codes_of(at[i].codes + offset, L, group, q, all);
-                w[i] = all[f];
+            for (size_t k = 0; k < T; k++) part[i][k] = zero_ints();
+        UNROLL
+        for (size_t q = begin; q < begin + part_of(L); q++)
+            for (size_t k = 0; k < T; k++) {
+                ints four = broadcast(x + k * tile->x_stride + 4 * q);
+                for (size_t i = 0; i < S; i++)
+                    part[i][k] = products(part[i][k], block->codes[j * steps + q][i], four);
             }
-            for (size_t t = 0; t < T; t++) {
-                ints four = broadcast(x + t * stride);
-                for (size_t i = 0; i < S; i++) part[i][t] = products(part[i][t], w[i], four);
-            }
-        }
         for (size_t i = 0; i < S; i++)
-            for (size_t t = 0; t < T; t++) sums[i][t] = widened(sums[i][t], part[i][t]);
-    }
-}
-
-/* S strips from u on for tokens t .. t+T-1. */
-INLINE void many_tokens(const sterna_int_tile *tile, size_t u, size_t t, k_layout L, size_t S,
-                        size_t T)
-{
-    const size_t F = k_fields(L), cols = k_segment_cols(L), per = K_COLS / cols;
-    const int8_t *x = tile->x + t * tile->x_stride;
-    strip at[MANY];
-    floats acc[MANY][TOKENS];
-    for (size_t i = 0; i < S; i++) {
-        at[i] = strip_of(tile, u + i);
-        for (size_t j = 0; j < T; j++) acc[i][j] = zero_floats();
-    }
-    for (size_t s = 0, offset = 0; s < tile->segments; s += per, offset += k_record_bytes(L)) {
-        factors_k factors[MANY];
-        for (size_t i = 0; i < S; i++) factors[i] = factors_of(at[i].codes + offset, L);
-        for (size_t group = 0; group < K_GROUPS; group++)
-            for (size_t f = 0; f < F; f++) {
-                size_t j = k_segment(L, group, f);
-                ints sums[MANY][TOKENS];
-                walk_many(at, offset, x + j * cols, tile->x_stride, L, group, f, S, T, sums);
-                for (size_t i = 0; i < S; i++) {
-                    floats scale, min = zero_floats();
-                    scale_of(at[i].codes + offset, &factors[i], L, j, &scale, &min);
-                    for (size_t k = 0; k < T; k++)
-                        acc[i][k] = flush(tile, acc[i][k], sums[i][k], L, t + k, s + j, scale, min);
-                }
-            }
-        x += K_COLS;
+            for (size_t k = 0; k < T; k++) sums[i][k] = widened(sums[i][k], part[i][k]);
     }
     for (size_t i = 0; i < S; i++)
-        for (size_t j = 0; j < T; j++) store(tile, &at[i], t + j, acc[i][j]);
+        for (size_t k = 0; k < T; k++) {
+            acc[k][i] = flush(tile, acc[k][i], sums[i][k], L, t + k, s, block->scales[j][i],
+                              block->mins[j][i]);
+        }
 }
 
-/* All tokens over S strips. */
-INLINE void all_tokens(const sterna_int_tile *tile, size_t u, k_layout L, size_t S)
+/* acc += a whole unpacked record for T tokens. */
+INLINE void many_of_record(const sterna_int_tile *tile, const unpacked *block, size_t s, size_t t,
+                           k_layout L, size_t S, size_t T, floats acc[][MANY])
 {
-    size_t t = 0, n = tile->n;
-    for (; t + TOKENS <= n; t += TOKENS) many_tokens(tile, u, t, L, S, TOKENS);
-    if (TOKENS > 8)
-        for (; t + 8 <= n; t += 8) many_tokens(tile, u, t, L, S, 8);
-    if (TOKENS > 4)
-        for (; t + 4 <= n; t += 4) many_tokens(tile, u, t, L, S, 4);
-    for (; t + 2 <= n; t += 2) many_tokens(tile, u, t, L, S, 2);
-    if (t < n) one_token(tile, u, t, L, S);
+    for (size_t group = 0; group < K_GROUPS; group++)
+        for (size_t f = 0; f < k_fields(L); f++) {
+            size_t j = k_segment(L, group, f);
+            many_of_segment(tile, block, j, s + j, t, L, S, T, acc);
+        }
+}
+
+/* S strips from u on for n tokens from `first` on, at most CHUNK. */
+INLINE void many_tokens(const sterna_int_tile *tile, size_t u, size_t first, size_t n, k_layout L,
+                        size_t S)
+{
+    const size_t per = K_COLS / k_segment_cols(L), end = first + n;
+    strip at[MANY];
+    unpacked block;
+    floats sums[CHUNK][MANY];
+    for (size_t t = 0; t < n; t++)
+        for (size_t i = 0; i < S; i++) sums[t][i] = zero_floats();
+    for (size_t i = 0; i < S; i++) at[i] = strip_of(tile, u + i);
+    for (size_t s = 0, offset = 0; s < tile->segments; s += per, offset += k_record_bytes(L)) {
+        unpack(at, offset, L, S, &block);
+        size_t t = first;
+        floats(*acc)[MANY] = sums;
+        for (; t + TOKENS <= end; t += TOKENS, acc += TOKENS)
+            many_of_record(tile, &block, s, t, L, S, TOKENS, acc);
+        for (; TOKENS > 8 && t + 8 <= end; t += 8, acc += 8)
+            many_of_record(tile, &block, s, t, L, S, 8, acc);
+        for (; TOKENS > 4 && t + 4 <= end; t += 4, acc += 4)
+            many_of_record(tile, &block, s, t, L, S, 4, acc);
+        for (; t < end; t++, acc++) many_of_record(tile, &block, s, t, L, S, 1, acc);
+    }
+    for (size_t t = 0; t < n; t++)
+        for (size_t i = 0; i < S; i++) store(tile, &at[i], first + t, sums[t][i]);
 }
 
 INLINE void matmul_k(const sterna_int_tile *tile, k_layout L)
 {
     size_t u = 0, strips = tile->panels * STRIPS;
-    if (tile->n == 1)
-        for (; u + ONE <= strips; u += ONE) one_token(tile, u, 0, L, ONE);
-    for (; u + MANY <= strips; u += MANY) all_tokens(tile, u, L, MANY);
-    if (MANY > 1)
-        for (; u < strips; u++) all_tokens(tile, u, L, 1);
+    if (tile->n == 1) {
+        for (; u + ONE <= strips; u += ONE) one_token(tile, u, L, ONE);
+        for (; u < strips; u++) one_token(tile, u, L, 1);
+        return;
+    }
+    for (size_t t = 0, n; t < tile->n; t += n) {
+        n = tile->n - t < CHUNK ? tile->n - t : CHUNK;
+        for (u = 0; u + MANY <= strips; u += MANY) many_tokens(tile, u, t, n, L, MANY);
+        for (; u < strips; u++) many_tokens(tile, u, t, n, L, 1);
+    }
 }
 
 void STERNA_MATMUL(matmul_q4k)(const sterna_int_tile *tile)

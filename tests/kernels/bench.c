@@ -41,17 +41,18 @@ static double median_of(double *values, int n)
     return values[n / 2];
 }
 
+enum { COLS = 2560 };
+
 /* Decode: a pass over 64 MB of codes, other memory each time; prefill: 64 rows for 128 tokens. */
-static void bench_int(sterna_matmul_int_fn *kernel, size_t line_cols, size_t group, size_t n)
+static void bench_int(sterna_matmul_int_fn *kernel, size_t panel_bytes, bool mins, size_t group,
+                      size_t n)
 {
-    enum { COLS = 2560, REPEATS = 5, TOKENS = 128 };
-    size_t panel_bytes = COLS / line_cols * 64;
+    enum { REPEATS = 5, TOKENS = 128 };
     size_t panels = n > 8 ? 64 : (size_t)(64 << 20) / panel_bytes / 4 * 4;
     size_t groups = group ? COLS / group : 1, segment = group ? group : COLS;
     if (segment > 128 && group) segment = 128;
     size_t segments = COLS / segment;
     uint16_t *scales = calloc(panels * groups * 16, 2);
-    bool mins = line_cols == 8; /* as Q4_K has them */
     float *factors = calloc(panels * 16, 4), *y = calloc(panels * 16 * TOKENS, 4);
     float *x_scales = calloc(segments * TOKENS, 4), *x_offsets = calloc(segments * TOKENS, 4);
     int32_t *x_sums = calloc(segments * TOKENS, 4);
@@ -101,32 +102,48 @@ static void bench_int(sterna_matmul_int_fn *kernel, size_t line_cols, size_t gro
     free(x);
 }
 
-static void bench_ints(sterna_matmul_int_fn *kernel, size_t line_cols)
-{
-    static const size_t counts[] = {1, 8, 128}, tern2_groups[] = {0, 128, 64, 32};
-    for (size_t i = 0; i < 3; i++)
-        for (size_t g = 0; g < 4; g++)
-            if (line_cols == 16 || g == 3) bench_int(kernel, line_cols, tern2_groups[g], counts[i]);
-}
-
 void bench_matmul_tern2(sterna_matmul_int_fn *kernel)
 {
-    bench_ints(kernel, 16);
+    static const size_t counts[] = {1, 8, 128}, groups[] = {0, 128, 64, 32};
+    for (size_t i = 0; i < 3; i++)
+        for (size_t g = 0; g < 4; g++)
+            bench_int(kernel, COLS / 16 * 64, false, groups[g], counts[i]);
+}
+
+static void bench_dense(sterna_matmul_int_fn *kernel, size_t panel_bytes, bool mins, size_t group)
+{
+    static const size_t counts[] = {1, 8, 128};
+    for (size_t i = 0; i < 3; i++) bench_int(kernel, panel_bytes, mins, group, counts[i]);
 }
 
 void bench_matmul_int4(sterna_matmul_int_fn *kernel)
 {
-    bench_ints(kernel, 8);
+    bench_dense(kernel, COLS / 8 * 64, true, 32);
 }
 
 void bench_matmul_int8(sterna_matmul_int_fn *kernel)
 {
-    bench_ints(kernel, 4);
+    bench_dense(kernel, COLS / 4 * 64, false, 32);
+}
+
+void bench_matmul_q4k(sterna_matmul_int_fn *kernel)
+{
+    bench_dense(kernel, COLS / 256 * 36 * 64, false, 32);
+}
+
+void bench_matmul_q5k(sterna_matmul_int_fn *kernel)
+{
+    bench_dense(kernel, COLS / 256 * 44 * 64, false, 32);
+}
+
+void bench_matmul_q6k(sterna_matmul_int_fn *kernel)
+{
+    bench_dense(kernel, COLS / 256 * 53 * 64, false, 16);
 }
 
 static void bench_float(sterna_matmul_float_fn *kernel, size_t element, size_t n)
 {
-    enum { COLS = 2048, REPEATS = 5, TOKENS = 32 };
+    enum { REPEATS = 5, TOKENS = 32 };
     size_t panel_bytes = COLS * 16 * element, panels = n > 8 ? 16 : (64 << 20) / panel_bytes;
     float *factors = calloc(panels * 16, 4), *y = calloc(panels * 16 * TOKENS, 4);
     float *x = calloc(COLS * TOKENS, 4);

@@ -7,12 +7,41 @@
 
 /* ---- integer matmuls ---- */
 
-static bool int_case(sterna_matmul_int_fn *kernel, sterna_matmul_int_fn *law, size_t line_cols,
-                     bool allow_mins)
+/* What `cols` columns of a panel take, and where scales are. */
+typedef struct int_layout {
+    size_t cols, bytes;
+    size_t segment;   /* records with scales inside: the columns of each; 0 = scales outside */
+    size_t halves[2]; /* bytes of a row's block that hold float16s */
+} int_layout;
+
+static const int_layout tern2 = {16, 64, 0, {0, 0}}, int4 = {8, 64, 0, {0, 0}},
+                        int8 = {4, 64, 0, {0, 0}}, q4k = {256, 36 * 64, 32, {0, 2}},
+                        q5k = {256, 44 * 64, 32, {0, 2}}, q6k = {256, 53 * 64, 16, {208, 208}};
+
+/* Scales of records that are numbers. */
+static void fill_record_halves(const int_layout *layout, uint8_t *codes, size_t bytes)
+{
+    for (size_t at = 0; at < bytes; at += layout->bytes)
+        for (size_t i = 0; i < 32; i++) {
+            size_t half = layout->halves[i / 16], byte = half / 4 * 64 + 4 * (i % 16) + half % 4;
+            uint16_t value;
+            fill_halves(&value, 1, (unsigned)below(4));
+            memcpy(codes + at + byte, &value, 2);
+        }
+}
+
+static size_t cols_of_case(const int_layout *layout)
+{
+    if (layout->segment) return layout->cols * (1 + below(4));
+    return 16 * (1 + below(below(4) ? 20 : 80));
+}
+
+static bool int_case(sterna_matmul_int_fn *kernel, sterna_matmul_int_fn *law,
+                     const int_layout *layout)
 {
     static const size_t groups[] = {16, 32, 48, 64, 128, 256};
-    size_t cols = 16 * (1 + below(below(4) ? 20 : 80));
-    size_t segment = below(3) ? groups[below(6)] : cols;
+    size_t cols = cols_of_case(layout);
+    size_t segment = layout->segment ? layout->segment : below(3) ? groups[below(6)] : cols;
     if (segment > cols) segment = cols;
     unsigned style = (unsigned)below(6), x_style = (unsigned)below(5);
     size_t n = below(2) ? 1 + below(9) : 1 + below(40), panels = 1 + below(5), gap = below(3);
@@ -21,7 +50,7 @@ static bool int_case(sterna_matmul_int_fn *kernel, sterna_matmul_int_fn *law, si
     tile.segments_per_scale = 1 + below(3);
     tile.zero = (int32_t)below(2) * 8 + (int32_t)below(2) * 8;
     size_t groups_count = (tile.segments + tile.segments_per_scale - 1) / tile.segments_per_scale;
-    size_t panel_bytes = cols / line_cols * 64, panel_scales = groups_count * 16;
+    size_t panel_bytes = cols / layout->cols * layout->bytes, panel_scales = groups_count * 16;
     tile.codes_step = panel_bytes * (1 + gap);
     tile.scales_step = panel_scales * (1 + gap);
     tile.row_step = 16 * (1 + gap);
@@ -30,11 +59,13 @@ static bool int_case(sterna_matmul_int_fn *kernel, sterna_matmul_int_fn *law, si
     uint8_t *codes = guarded(panels_held * panel_bytes, 64);
     fill_bytes(codes, panels_held * panel_bytes, style);
     tile.codes = codes;
-    if (below(3)) {
+    if (layout->segment) {
+        fill_record_halves(layout, codes, panels_held * panel_bytes);
+    } else if (below(3)) {
         uint16_t *scales = guarded(panels_held * panel_scales * 2, 32);
         fill_halves(scales, panels_held * panel_scales, (unsigned)below(4));
         tile.scales = scales;
-        if (allow_mins && below(2)) {
+        if (below(2)) {
             uint16_t *mins = guarded(panels_held * panel_scales * 2, 32);
             fill_halves(mins, panels_held * panel_scales, (unsigned)below(4));
             tile.mins = mins;
@@ -63,7 +94,7 @@ static bool int_case(sterna_matmul_int_fn *kernel, sterna_matmul_int_fn *law, si
         }
     tile.x_scales = x_scales;
     tile.x_sums = x_sums;
-    if (tile.mins) {
+    if (tile.mins || layout->segment) {
         float *offsets = guarded(x_count * 4, 4);
         for (size_t i = 0; i < x_count; i++) offsets[i] = (float)x_sums[i] * x_scales[i];
         tile.x_offsets = offsets;
@@ -84,11 +115,11 @@ static bool int_case(sterna_matmul_int_fn *kernel, sterna_matmul_int_fn *law, si
     return same_floats(y, want, y_count, what);
 }
 
-static void int_cases(sterna_matmul_int_fn *kernel, sterna_matmul_int_fn *law, size_t line_cols,
-                      bool allow_mins)
+static void int_cases(sterna_matmul_int_fn *kernel, sterna_matmul_int_fn *law,
+                      const int_layout *layout)
 {
     for (int i = 0; i < 400; i++) {
-        bool good = int_case(kernel, law, line_cols, allow_mins);
+        bool good = int_case(kernel, law, layout);
         release_guarded();
         if (!good) return;
     }
@@ -96,17 +127,32 @@ static void int_cases(sterna_matmul_int_fn *kernel, sterna_matmul_int_fn *law, s
 
 void check_matmul_tern2(sterna_matmul_int_fn *kernel)
 {
-    int_cases(kernel, sterna_matmul_tern2_ref, 16, true);
+    int_cases(kernel, sterna_matmul_tern2_ref, &tern2);
 }
 
 void check_matmul_int4(sterna_matmul_int_fn *kernel)
 {
-    int_cases(kernel, sterna_matmul_int4_ref, 8, true);
+    int_cases(kernel, sterna_matmul_int4_ref, &int4);
 }
 
 void check_matmul_int8(sterna_matmul_int_fn *kernel)
 {
-    int_cases(kernel, sterna_matmul_int8_ref, 4, true);
+    int_cases(kernel, sterna_matmul_int8_ref, &int8);
+}
+
+void check_matmul_q4k(sterna_matmul_int_fn *kernel)
+{
+    int_cases(kernel, sterna_matmul_q4k_ref, &q4k);
+}
+
+void check_matmul_q5k(sterna_matmul_int_fn *kernel)
+{
+    int_cases(kernel, sterna_matmul_q5k_ref, &q5k);
+}
+
+void check_matmul_q6k(sterna_matmul_int_fn *kernel)
+{
+    int_cases(kernel, sterna_matmul_q6k_ref, &q6k);
 }
 
 /* ---- float matmuls ---- */

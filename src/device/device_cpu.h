@@ -9,6 +9,9 @@ typedef enum sterna_cpu_layout {
     STERNA_LAYOUT_TERN2,
     STERNA_LAYOUT_INT4,
     STERNA_LAYOUT_INT8,
+    STERNA_LAYOUT_Q4K, /* K blocks as in the file, scales inside: device_cpu_k.c */
+    STERNA_LAYOUT_Q5K,
+    STERNA_LAYOUT_Q6K,
     STERNA_LAYOUT_F32,
     STERNA_LAYOUT_F16,
     STERNA_LAYOUT_BF16,
@@ -114,6 +117,17 @@ void sterna_cpu_weight_free(sterna_device *device, sterna_weight *weight);
 void sterna_cpu_weight_info(const sterna_weight *weight, sterna_weight_info *info);
 void sterna_cpu_embed(sterna_device *device, const sterna_weight *table, const int32_t *ids,
                       size_t n, float scale, float *x);
+
+/* device_cpu_k.c: ggml's K blocks, packed without reading their codes. */
+/* Sets the layout and group of Q4_K, Q5_K and Q6_K; false for other types. */
+bool sterna_cpu_k_layout(sterna_type type, sterna_weight *weight);
+bool sterna_cpu_is_k(sterna_cpu_layout layout);
+/* 16 rows of a tensor (NULL: a row of zeros) as a panel at `out`. False when a factor is NaN or
+ * infinite; then *bad is the row. */
+bool sterna_cpu_k_pack(const sterna_weight *weight, const uint8_t *const rows[STERNA_PANEL],
+                       uint8_t *out, size_t *bad);
+/* Row r as floats, exactly those of the file. */
+void sterna_cpu_k_unpack_row(const sterna_weight *weight, size_t r, float *out);
 
 /* device_cpu_matmul.c */
 void sterna_cpu_matmul(sterna_device *device, const float *x, size_t n,

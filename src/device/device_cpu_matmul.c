@@ -101,6 +101,18 @@ static void expand_token(const run *r, size_t t)
     }
 }
 
+static sterna_matmul_int_fn *int_kernel(const sterna_kernels *kernels, sterna_cpu_layout layout)
+{
+    switch (layout) {
+    case STERNA_LAYOUT_TERN2: return kernels->matmul_tern2;
+    case STERNA_LAYOUT_INT4: return kernels->matmul_int4;
+    case STERNA_LAYOUT_Q4K: return kernels->matmul_q4k;
+    case STERNA_LAYOUT_Q5K: return kernels->matmul_q5k;
+    case STERNA_LAYOUT_Q6K: return kernels->matmul_q6k;
+    default: return kernels->matmul_int8;
+    }
+}
+
 /* `panels` panels of one product, `step` panels apart from the first one, for tokens t..t+n-1; rows
  * of 16 floats at y. */
 static void call_kernel(const run *r, const sterna_weight *w, size_t first, size_t panels,
@@ -149,10 +161,7 @@ static void call_kernel(const run *r, const sterna_weight *w, size_t first, size
                             .x_offsets = scratch->x_offsets + t,
                             .y = y,
                             .y_stride = y_stride};
-    sterna_matmul_int_fn *kernel = w->layout == STERNA_LAYOUT_TERN2  ? kernels->matmul_tern2
-                                   : w->layout == STERNA_LAYOUT_INT4 ? kernels->matmul_int4
-                                                                     : kernels->matmul_int8;
-    kernel(&tile);
+    int_kernel(kernels, w->layout)(&tile);
 }
 
 /* A panel through a buffer: the last one of a matrix whose rows are no multiple of 16, or one whose

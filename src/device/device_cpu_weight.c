@@ -1,10 +1,9 @@
 /* Packed matrices of the CPU device: from a tensor's rows to panels of 16 rows (kernels.h), one
  * tensor at a time on all threads; and rows back to floats for embedding.
  *
- * Ternary types, Q8_0, Q4_0 and Q4_1 are held exactly; Q5_0, Q5_1 too (as int8 codes); Q4_K and
- * Q5_K keep their codes, their scales (products d * s) are rounded to float16. Other block types
- * become int8 with one scale per 32 columns. Where float activations are asked for, float types
- * keep their bits and everything else becomes float32.
+ * Ternary types, Q8_0, Q4_0, Q4_1, Q4_K, Q5_K and Q6_K are held exactly; Q5_0, Q5_1 too (as int8
+ * codes). Other block types become int8 with one scale per 32 columns. Where float activations are
+ * asked for, float types keep their bits and everything else becomes float32.
  */
 #include <math.h>
 #include <omp.h>
@@ -24,9 +23,11 @@ static const struct layout {
     const char *name;
     size_t line_cols, line_bytes;
 } layouts[] = {
-    [STERNA_LAYOUT_TERN2] = {"tern2", 16, 64}, [STERNA_LAYOUT_INT4] = {"int4", 8, 64},
-    [STERNA_LAYOUT_INT8] = {"int8", 4, 64},    [STERNA_LAYOUT_F32] = {"f32", 1, 64},
-    [STERNA_LAYOUT_F16] = {"f16", 1, 32},      [STERNA_LAYOUT_BF16] = {"bf16", 1, 32},
+    [STERNA_LAYOUT_TERN2] = {"tern2", 16, 64},   [STERNA_LAYOUT_INT4] = {"int4", 8, 64},
+    [STERNA_LAYOUT_INT8] = {"int8", 4, 64},      [STERNA_LAYOUT_Q4K] = {"q4k", 256, 36 * 64},
+    [STERNA_LAYOUT_Q5K] = {"q5k", 256, 44 * 64}, [STERNA_LAYOUT_Q6K] = {"q6k", 256, 53 * 64},
+    [STERNA_LAYOUT_F32] = {"f32", 1, 64},        [STERNA_LAYOUT_F16] = {"f16", 1, 32},
+    [STERNA_LAYOUT_BF16] = {"bf16", 1, 32},
 };
 
 /* What one thread needs to pack a panel. */
@@ -104,6 +105,8 @@ static sterna_status choose_layout(load *job, sterna_error *err)
     if (info->kind == STERNA_KIND_TERNARY) {
         uint64_t group = sterna_tensor_group(tensor);
         if (group >= weight->cols || group_fits(weight, (size_t)group)) choose_ternary(job);
+    } else if (sterna_cpu_k_layout(tensor->type, weight)) {
+        job->has_min = false; /* minimums are inside the blocks */
     } else if (sterna_affine_describe(tensor->type, &affine)) {
         job->affine = true;
         job->has_min = affine.has_min;
@@ -116,6 +119,12 @@ static sterna_status choose_layout(load *job, sterna_error *err)
                            "tensor '%s' has %zu columns; the limit for integer matrices is %d",
                            tensor->name, weight->cols, STERNA_MAX_COLS);
     return STERNA_OK;
+}
+
+/* Scales beside the codes. */
+static bool has_scales(const sterna_weight *weight)
+{
+    return weight->group && !sterna_cpu_is_k(weight->layout);
 }
 
 /* Sizes and the walk, after the layout. */
@@ -131,7 +140,7 @@ static bool measure(const load *job)
     if (!sterna_mul_size(weight->padded / layout->line_cols, layout->line_bytes,
                          &weight->panel_bytes))
         return false;
-    size_t scale_count = weight->group ? job->has_min ? 2 : 1 : 0;
+    size_t scale_count = has_scales(weight) ? job->has_min ? 2 : 1 : 0;
     weight->bytes =
         weight->panels * (weight->panel_bytes + STERNA_PANEL * sizeof(float) +
                           scale_count * weight->groups * STERNA_PANEL * sizeof(uint16_t));
@@ -156,7 +165,7 @@ static sterna_status allocate(load *job, sterna_error *err)
     weight->codes = streamed(weight->panels, weight->panel_bytes);
     weight->factors = sterna_calloc(weight->panels, STERNA_PANEL * sizeof(float));
     bool complete = weight->codes && weight->factors;
-    if (complete && weight->group) {
+    if (complete && has_scales(weight)) {
         weight->scales = streamed(weight->panels, panel_scales * sizeof(uint16_t));
         complete = weight->scales != NULL;
         if (complete && job->has_min) {
@@ -403,6 +412,24 @@ static const char *pack_int_panel(load *job, packer *pack, size_t panel)
     return NULL;
 }
 
+static const char *pack_k_panel(load *job, size_t panel)
+{
+    sterna_weight *weight = job->weight;
+    const sterna_tensor *tensor = job->tensor;
+    uint64_t row_bytes = tensor->bytes / sterna_tensor_rows(tensor);
+    const uint8_t *rows[STERNA_PANEL] = {NULL};
+    for (size_t lane = 0; lane < STERNA_PANEL; lane++) {
+        size_t i = panel * STERNA_PANEL + lane;
+        if (i < weight->rows) rows[lane] = tensor->data + source_row(job, i) * row_bytes;
+        weight->factors[i] = i < weight->rows ? job->row_scale : 0;
+    }
+    size_t bad;
+    if (sterna_cpu_k_pack(weight, rows, weight->codes + panel * weight->panel_bytes, &bad))
+        return NULL;
+    job->bad_row = source_row(job, panel * STERNA_PANEL + bad);
+    return "holds a scale that is NaN or infinite";
+}
+
 static void store_float(const sterna_weight *weight, uint8_t *line, size_t lane, float value)
 {
     if (weight->layout == STERNA_LAYOUT_F32) {
@@ -434,7 +461,7 @@ static void pack_float_panel(load *job, packer *pack, size_t panel)
 static bool packer_new(const sterna_weight *weight, packer *pack)
 {
     size_t groups = weight->groups ? weight->groups : 1;
-    bool is_float = is_float_layout(weight->layout);
+    bool is_float = is_float_layout(weight->layout) || sterna_cpu_is_k(weight->layout);
     pack->row = sterna_calloc(weight->padded, sizeof(float));
     pack->codes = sterna_calloc(is_float ? 1 : weight->padded, STERNA_PANEL);
     pack->scales = sterna_calloc(groups, STERNA_PANEL * sizeof(float));
@@ -464,6 +491,8 @@ static sterna_status pack_all(load *job, int threads, sterna_error *err)
             const char *bad = NULL;
             if (is_float_layout(weight->layout))
                 pack_float_panel(job, pack, panel);
+            else if (sterna_cpu_is_k(weight->layout))
+                bad = pack_k_panel(job, panel);
             else
                 bad = pack_int_panel(job, pack, panel);
             if (bad) {
@@ -524,11 +553,12 @@ static sterna_status check_rows(const load *job, sterna_error *err)
 
 static void name_weight(const sterna_kernels *kernels, bool has_min, sterna_weight *weight)
 {
-    const char *suffixes[] = {kernels->matmul_tern2_suffix, kernels->matmul_int4_suffix,
-                              kernels->matmul_int8_suffix,  kernels->matmul_f32_suffix,
-                              kernels->matmul_f16_suffix,   kernels->matmul_bf16_suffix};
+    const char *suffixes[] = {
+        kernels->matmul_tern2_suffix, kernels->matmul_int4_suffix, kernels->matmul_int8_suffix,
+        kernels->matmul_q4k_suffix,   kernels->matmul_q5k_suffix,  kernels->matmul_q6k_suffix,
+        kernels->matmul_f32_suffix,   kernels->matmul_f16_suffix,  kernels->matmul_bf16_suffix};
     const char *name = layouts[weight->layout].name;
-    if (is_float_layout(weight->layout))
+    if (is_float_layout(weight->layout) || sterna_cpu_is_k(weight->layout))
         snprintf(weight->layout_name, sizeof weight->layout_name, "%s", name);
     else if (weight->group)
         snprintf(weight->layout_name, sizeof weight->layout_name, "%s g%zu%s%s", name,
@@ -674,6 +704,11 @@ static void unpack_row(const sterna_weight *weight, size_t r, float scale, float
 {
     size_t panel = r / STERNA_PANEL, lane = r % STERNA_PANEL;
     float factor = weight->factors[r] * scale;
+    if (sterna_cpu_is_k(weight->layout)) {
+        sterna_cpu_k_unpack_row(weight, r, out);
+        for (size_t k = 0; k < weight->cols; k++) out[k] *= factor;
+        return;
+    }
     for (size_t k = 0; k < weight->cols; k++) {
         size_t at = sterna_cpu_column(weight, k);
         float value = packed_value(weight, panel, lane, at);

@@ -70,6 +70,20 @@ typedef struct sterna_int_tile {
 } sterna_int_tile;
 typedef void sterna_matmul_int_fn(const sterna_int_tile *tile);
 
+/* ---- matmul over K blocks ----
+ *
+ * ggml's blocks of 256 weights (Q4_K, Q5_K, Q6_K: ternary/k_blocks.c draws them) as they are. A
+ * record is the blocks of 16 rows interleaved by words of four bytes: byte 64 * w + 4 * r + c is
+ * byte 4 * w + c of row r's block; a Q6_K block is filled up with two bytes to 53 words. Records
+ * take 36, 44 and 53 lines of 64 bytes and follow in column order.
+ *
+ * A tile as above whose `scales` and `mins` are not looked at: they are in the records. cols is a
+ * multiple of 256, segment is 32 (Q6_K: 16), zero is not read (Q6_K: 32). scale[s] = d * (integer
+ * scale), min[s] = -(dmin * (integer minimum)), products in float32; Q6_K has no minimums. Segments
+ * of a record are added in the order of k_blocks.h: Q4_K and Q5_K 0, 1, 2, ..., Q6_K 0, 2, 4, 6, 1,
+ * 3, 5, 7 and the same from 8 on.
+ */
+
 /* ---- matmul over float weights and activations ----
  * a[j] = fma(w[k], x[k], a[j]) for k = j, j + 4, ...; y = ((a[0] + a[1]) + (a[2] + a[3])) * factor.
  */

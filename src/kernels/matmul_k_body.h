@@ -113,8 +113,7 @@ INLINE void scale_of(const uint8_t *record, const factors_k *factors, k_layout L
         mins = mask_words(mins, 63);
     } else {
         ints low = shift_words_right(word(record, 3), at);
-        scales =
-            or_bits(mask_words(low, 15), mask_words(shift_words_right(scales, 2), 0x30));
+        scales = or_bits(mask_words(low, 15), mask_words(shift_words_right(scales, 2), 0x30));
         mins = or_bits(mask_words(shift_words_right(low, 4), 15),
                        mask_words(shift_words_right(mins, 2), 0x30));
     }
@@ -126,7 +125,7 @@ INLINE void scale_of(const uint8_t *record, const factors_k *factors, k_layout L
 INLINE floats flush(const sterna_int_tile *tile, floats acc, ints sum, k_layout L, size_t t,
                     size_t s, floats scale, floats min)
 {
-    size_t i = t * tile->segments + s;
+    size_t i = s * tile->x_step + t;
     if (L == Q6K) sum = sub_words(sum, set_words(k_zero(L) * tile->x_sums[i]));
     acc = multiply_add(to_floats(sum), mul(set_floats(tile->x_scales[i]), scale), acc);
     if (L != Q6K) acc = multiply_subtract(set_floats(tile->x_offsets[i]), min, acc);

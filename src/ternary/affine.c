@@ -14,10 +14,8 @@ bool sterna_affine_describe(sterna_type type, sterna_affine *out)
     case STERNA_TYPE_Q8_0: *out = (sterna_affine){32, 8, 0, false}; return true;
     case STERNA_TYPE_Q4_0: *out = (sterna_affine){32, 4, 8, false}; return true;
     case STERNA_TYPE_Q5_0: *out = (sterna_affine){32, 5, 16, false}; return true;
-    case STERNA_TYPE_Q4_1:
-    case STERNA_TYPE_Q4_K: *out = (sterna_affine){32, 4, 0, true}; return true;
-    case STERNA_TYPE_Q5_1:
-    case STERNA_TYPE_Q5_K: *out = (sterna_affine){32, 5, 0, true}; return true;
+    case STERNA_TYPE_Q4_1: *out = (sterna_affine){32, 4, 0, true}; return true;
+    case STERNA_TYPE_Q5_1: *out = (sterna_affine){32, 5, 0, true}; return true;
     default: return false;
     }
 }
@@ -54,36 +52,12 @@ static void block32(sterna_type type, const uint8_t *block, int8_t *codes, float
     nibbles(block, fifth, codes);
 }
 
-/* Q4_K, Q5_K: 256 weights in 8 groups, 6-bit scales and minimums. */
-static void block256(sterna_type type, const uint8_t *block, int8_t *codes, float *scales,
-                     float *mins)
-{
-    float d = half_at(block), dmin = half_at(block + 2);
-    const uint8_t *packed = block + 4, *high = block + 16;
-    const uint8_t *low = type == STERNA_TYPE_Q5_K ? high + 32 : high;
-    for (int j = 0; j < 8; j++) {
-        int scale = j < 4 ? packed[j] & 63 : (packed[j + 4] & 15) | packed[j - 4] >> 6 << 4;
-        int min = j < 4 ? packed[j + 4] & 63 : packed[j + 4] >> 4 | packed[j] >> 6 << 4;
-        scales[j] = d * (float)scale;
-        mins[j] = -dmin * (float)min;
-        for (int i = 0; i < 32; i++) {
-            int code = low[j / 2 * 32 + i] >> 4 * (j % 2) & 15;
-            if (type == STERNA_TYPE_Q5_K) code |= (high[i] >> j & 1) << 4;
-            codes[32 * j + i] = (int8_t)code;
-        }
-    }
-}
-
 void sterna_affine_row(const sterna_tensor *tensor, uint64_t row, int8_t *codes, float *scales,
                        float *mins)
 {
     const sterna_type_info *info = sterna_type_describe(tensor->type);
     size_t blocks = (size_t)(tensor->dims[0] / info->block);
     const uint8_t *block = tensor->data + row * blocks * info->block_bytes;
-    for (size_t b = 0; b < blocks; b++, block += info->block_bytes) {
-        if (info->block == 32)
-            block32(tensor->type, block, codes + 32 * b, scales + b, mins + b);
-        else
-            block256(tensor->type, block, codes + 256 * b, scales + 8 * b, mins + 8 * b);
-    }
+    for (size_t b = 0; b < blocks; b++, block += info->block_bytes)
+        block32(tensor->type, block, codes + 32 * b, scales + b, mins + b);
 }

@@ -62,7 +62,7 @@ static inline __attribute__((always_inline)) float row_sum(const sterna_int_tile
         float d = half_of(record, r, L == Q6K ? 208 : 0), dmin = half_of(record, r, 2);
         for (size_t i = 0; i < per; i++) {
             size_t j = k_segment(L, i / k_fields(L), i % k_fields(L));
-            size_t at = t * tile->segments + s + j;
+            size_t at = (s + j) * tile->x_step + t;
             int32_t isum = 0, scale, min;
             for (size_t k = j * cols; k < (j + 1) * cols; k++)
                 isum += code_of(record, r, k, L) * x[k];

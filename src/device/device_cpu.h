@@ -109,7 +109,7 @@ bool sterna_cpu_same_places(const sterna_weight *a, const sterna_weight *b);
 void sterna_cpu_quantise(sterna_quantize_fn *quantize, const sterna_weight *weight, const float *x,
                          int8_t *q, int32_t *sums, float *scales);
 
-/* device_cpu_weight.c */
+/* device_cpu_weight.c, device_cpu_embed.c */
 sterna_status sterna_cpu_weight_load(sterna_device *device, const sterna_tensor *tensor,
                                      const sterna_weight_options *options, sterna_weight **out,
                                      sterna_error *err);

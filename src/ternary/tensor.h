@@ -119,6 +119,18 @@ bool sterna_tensor_row_trits(const sterna_tensor *tensor, uint64_t row, int8_t *
 uint64_t sterna_tensor_group(
     const sterna_tensor *tensor); /* columns per scale; cols when one scale serves the row */
 
+/* Rows as lines: how ternary kernels read them, 16 rows at a time without a byte per trit in
+ * between. Line l holds columns 16l .. 16l + 15: byte 4r + c has columns 4f + c (f = 0..3) of row r
+ * in bits 2f, 2f + 1 as trit + 1 (and 3 = +2 for Q2_0's code 3). */
+enum { STERNA_LINE_ROWS = 16 };
+/* Whether sterna_tensor_lines can: most ternary types without parts beside them. */
+bool sterna_tensor_has_lines(const sterna_tensor *tensor);
+/* lines[cols / 16][64] of rows row_of[0 .. count-1], count <= 16, and row r's scales at scales +
+ * r * scale_step as sterna_tensor_row_trits gives them. Returns the first r that holds a code that
+ * is no trit, or -1. */
+int sterna_tensor_lines(const sterna_tensor *tensor, const uint64_t *row_of, size_t count,
+                        uint8_t *lines, float *scales, size_t scale_step);
+
 /* Float rows to stored bytes, for writable float and block types (F32, F16, BF16, Q8_0): `cols`
  * floats to the bytes of one row. */
 void sterna_type_encode(sterna_type type, const float *row, size_t cols, uint8_t *out);

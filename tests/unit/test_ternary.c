@@ -294,6 +294,61 @@ static void packing_round_trips(void **state)
     }
 }
 
+/* Rows of valid codes in any type that has lines. */
+static void fill_codes(sterna_rng *rng, const sterna_tensor *tensor, uint8_t *data)
+{
+    const sterna_type_info *info = sterna_type_describe(tensor->type);
+    size_t cols = (size_t)tensor->dims[0], rows = (size_t)tensor->dims[1];
+    int8_t trits[MAX_COLS];
+    float scales[MAX_COLS];
+    for (size_t i = 0; i < tensor->bytes; i++) /* scales of I2_S and Q2_0_G128 are of no matter */
+        data[i] = (uint8_t)(sterna_rng_u64(rng) % 3 | sterna_rng_u64(rng) % 3 << 2 |
+                            sterna_rng_u64(rng) % 3 << 4);
+    for (size_t r = 0; info->writable && r < rows; r++) {
+        random_row(rng, cols, info->group, trits, scales);
+        sterna_type_pack(tensor->type, trits, scales, cols, data + r * (tensor->bytes / rows));
+    }
+}
+
+/* Lines say what rows say: codes, scales, and which row holds no trits. */
+static void lines_are_rows(void **state)
+{
+    (void)state;
+    enum { ROWS = 20, COLS = 512 };
+    static const sterna_type types[] = {STERNA_TYPE_TQ1_0,     STERNA_TYPE_TQ2_0, STERNA_TYPE_Q2_0,
+                                        STERNA_TYPE_Q2_0_G128, STERNA_TYPE_PQ2_0, STERNA_TYPE_I2_S,
+                                        STERNA_TYPE_I2_S};
+    sterna_rng rng;
+    sterna_rng_seed(&rng, 3);
+    for (int i = 0; i < 7 * 40; i++) {
+        static uint8_t data[ROWS * COLS];
+        sterna_tensor tensor = make_tensor(types[i % 7], COLS, ROWS, data);
+        tensor.order = i % 7 == 6 ? STERNA_I2S_ARM : STERNA_I2S_X86;
+        assert_true(sterna_tensor_has_lines(&tensor));
+        fill_codes(&rng, &tensor, data);
+        if (i % 2) data[sterna_rng_u64(&rng) % (ROWS * COLS / 5)] = 0xff;
+        uint64_t rows[16];
+        size_t count = 1 + sterna_rng_u64(&rng) % 16, groups = COLS / sterna_tensor_group(&tensor);
+        for (size_t r = 0; r < count; r++) rows[r] = sterna_rng_u64(&rng) % ROWS;
+        uint8_t lines[COLS / 16][64];
+        float scales[16 * COLS / 16], want_scales[COLS];
+        int bad = sterna_tensor_lines(&tensor, rows, count, lines[0], scales, groups),
+            want_bad = -1;
+        for (size_t r = 0; r < count; r++) {
+            int8_t trits[COLS];
+            bool valid = sterna_tensor_row_trits(&tensor, rows[r], trits, want_scales);
+            bool quads = types[i % 7] == STERNA_TYPE_Q2_0 || types[i % 7] == STERNA_TYPE_PQ2_0 ||
+                         types[i % 7] == STERNA_TYPE_Q2_0_G128;
+            if (!valid && !quads && want_bad < 0) want_bad = (int)r;
+            assert_memory_equal(scales + r * groups, want_scales, groups * sizeof *scales);
+            for (size_t k = 0; (valid || quads) && k < COLS; k++)
+                assert_int_equal(lines[k / 16][4 * r + k % 4] >> 2 * (k % 16 / 4) & 3,
+                                 trits[k] + 1);
+        }
+        assert_int_equal(bad, want_bad);
+    }
+}
+
 static void conversion_is_exact(void **state)
 {
     (void)state;
@@ -403,15 +458,11 @@ static void conversion_survives_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(table_is_consistent),
-        cmocka_unit_test(sizes_are_checked),
-        cmocka_unit_test(goldens_agree),
-        cmocka_unit_test(every_half),
-        cmocka_unit_test(base3_is_exact),
-        cmocka_unit_test(packing_round_trips),
-        cmocka_unit_test(conversion_is_exact),
-        cmocka_unit_test(conversion_refuses),
-        cmocka_unit_test(conversion_survives_no_memory),
+        cmocka_unit_test(table_is_consistent), cmocka_unit_test(sizes_are_checked),
+        cmocka_unit_test(goldens_agree),       cmocka_unit_test(every_half),
+        cmocka_unit_test(base3_is_exact),      cmocka_unit_test(packing_round_trips),
+        cmocka_unit_test(lines_are_rows),      cmocka_unit_test(conversion_is_exact),
+        cmocka_unit_test(conversion_refuses),  cmocka_unit_test(conversion_survives_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,6 +16,7 @@ typedef struct sterna_sampler {
     sterna_rng rng;
     size_t vocabulary;
     sterna_candidate *candidates; /* [vocabulary] */
+    float *changed;               /* [vocabulary] where there is a repeat penalty, else NULL */
 } sterna_sampler;
 
 /* Fails on settings that make no sense (NaN, negative temperature, top_p outside (0, 1], ...). */

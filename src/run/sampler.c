@@ -94,7 +94,12 @@ sterna_status sterna_sampler_init(sterna_sampler *sampler, const sterna_sampling
                            settings->top_k);
     *sampler = (sterna_sampler){.settings = *settings, .vocabulary = vocabulary};
     sampler->candidates = sterna_alloc(vocabulary, sizeof *sampler->candidates);
-    if (!sampler->candidates) return sterna_fail_memory(err, "the sampler");
+    if (settings->repeat_penalty != 1)
+        sampler->changed = sterna_alloc(vocabulary, sizeof *sampler->changed);
+    if (!sampler->candidates || (settings->repeat_penalty != 1 && !sampler->changed)) {
+        sterna_sampler_free(sampler);
+        return sterna_fail_memory(err, "the sampler");
+    }
     sterna_rng_seed(&sampler->rng, settings->seed);
     return STERNA_OK;
 }
@@ -102,6 +107,7 @@ sterna_status sterna_sampler_init(sterna_sampler *sampler, const sterna_sampling
 void sterna_sampler_free(sterna_sampler *sampler)
 {
     sterna_free(sampler->candidates);
+    sterna_free(sampler->changed);
     *sampler = (sterna_sampler){0};
 }
 
@@ -128,63 +134,156 @@ static void sift_down(sterna_candidate *heap, size_t n, size_t at)
     }
 }
 
-/* The k first in order, sorted, to the front. */
-static void select_first(sterna_candidate *candidates, size_t n, size_t k)
+/* The largest logit; NaN where one is not finite. */
+static float largest(const float *logits, size_t n)
 {
-    if (k < n) {
-        for (size_t i = k / 2; i-- > 0;) sift_down(candidates, k, i);
-        for (size_t i = k; i < n; i++)
-            if (before(&candidates[i], &candidates[0])) {
-                candidates[0] = candidates[i];
-                sift_down(candidates, k, 0);
-            }
+    enum { LANES = 16 };
+    float most[LANES];
+    uint32_t bad = 0;
+    for (size_t j = 0; j < LANES; j++) most[j] = -INFINITY;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &logits[i], sizeof bits);
+        bad |= (bits & 0x7f800000u) == 0x7f800000u;
+        most[i % LANES] = logits[i] > most[i % LANES] ? logits[i] : most[i % LANES];
     }
+    for (size_t j = 1; j < LANES; j++) most[0] = most[j] > most[0] ? most[j] : most[0];
+    return bad ? NAN : most[0];
+}
+
+/* The k first in order, sorted, as candidates. Most logits lose against the least of those kept so
+ * far: they are looked at only. */
+static void select_first(const float *logits, size_t n, size_t k, sterna_candidate *candidates)
+{
+    for (size_t i = 0; i < k; i++)
+        candidates[i] = (sterna_candidate){.id = (int32_t)i, .logit = logits[i]};
+    for (size_t i = k / 2; i-- > 0;) sift_down(candidates, k, i);
+    for (size_t i = k; i < n; i++)
+        if (logits[i] > candidates[0].logit) {
+            candidates[0] = (sterna_candidate){.id = (int32_t)i, .logit = logits[i]};
+            sift_down(candidates, k, 0);
+        }
     qsort(candidates, k, sizeof *candidates, compare);
 }
 
-/* Each token of the window once: positive logits shrink, negative ones grow. */
-static void penalise(sterna_sampler *sampler, const float *logits, const int32_t *recent,
-                     size_t n_recent)
+/* All with at least this logit, sorted, as candidates; how many. */
+static size_t select_above(const float *logits, size_t n, float least, sterna_candidate *candidates)
 {
-    float penalty = sampler->settings.repeat_penalty;
-    size_t window = sampler->settings.repeat_window;
-    if (penalty == 1) return;
-    for (size_t i = n_recent > window ? n_recent - window : 0; i < n_recent; i++) {
-        if (recent[i] < 0 || (size_t)recent[i] >= sampler->vocabulary) continue;
-        sterna_candidate *c = &sampler->candidates[recent[i]];
-        if (c->logit != logits[c->id]) continue; /* done already */
-        c->logit = c->logit > 0 ? c->logit / penalty : c->logit * penalty;
-    }
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        if (logits[i] >= least)
+            candidates[count++] = (sterna_candidate){.id = (int32_t)i, .logit = logits[i]};
+    qsort(candidates, count, sizeof *candidates, compare);
+    return count;
 }
 
-/* Softmax over the first n at a temperature; the first has the highest logit. */
-static void normalise(sterna_candidate *candidates, size_t n, float temperature)
+/* Sum of exp((logit - max) / temperature). Terms below e^-40 are lost in the rounding of the rest.
+ */
+static double mass(const float *logits, size_t n, float max, float temperature)
 {
     double sum = 0;
     for (size_t i = 0; i < n; i++) {
-        candidates[i].probability = expf((candidates[i].logit - candidates[0].logit) / temperature);
-        sum += (double)candidates[i].probability;
+        float power = (logits[i] - max) / temperature;
+        if (power > -40) sum += (double)expf(power);
     }
-    for (size_t i = 0; i < n; i++)
-        candidates[i].probability = (float)((double)candidates[i].probability / sum);
+    return sum;
 }
 
-/* How many of the n sorted candidates top-p and min-p leave: at least one. */
-static size_t cut(const sterna_sampling *settings, sterna_candidate *candidates, size_t n)
+/* Probabilities of n candidates at a temperature, the first being the likeliest, where exponentials
+ * sum to `sum`. */
+static void set_probabilities(sterna_candidate *candidates, size_t n, float temperature, double sum)
 {
-    normalise(candidates, n, 1);
+    for (size_t i = 0; i < n; i++) {
+        float power = (candidates[i].logit - candidates[0].logit) / temperature;
+        candidates[i].probability = (float)((double)expf(power) / sum);
+    }
+}
+
+static double mass_of(const sterna_candidate *candidates, size_t n, float temperature)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)expf((candidates[i].logit - candidates[0].logit) / temperature);
+    return sum;
+}
+
+/* How many of the sorted candidates make up the share; 0 when all of them do not. */
+static size_t share(const sterna_candidate *candidates, size_t n, double wanted)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += (double)candidates[i].probability;
+        if (sum >= wanted) return i + 1;
+    }
+    return 0;
+}
+
+/* How many of n sorted candidates with probabilities top-p and min-p leave: at least one. */
+static size_t cut(const sterna_sampling *settings, const sterna_candidate *candidates, size_t n)
+{
     if (settings->top_p < 1) {
-        double sum = 0;
-        for (size_t i = 0; i < n; i++) {
-            sum += (double)candidates[i].probability;
-            if (sum >= (double)settings->top_p) n = i + 1;
-        }
+        size_t made = share(candidates, n, (double)settings->top_p);
+        n = made ? made : n;
     }
-    if (settings->min_p > 0) {
-        float least = settings->min_p * candidates[0].probability;
-        while (n > 1 && candidates[n - 1].probability < least) n--;
-    }
+    float least = settings->min_p * candidates[0].probability;
+    while (n > 1 && candidates[n - 1].probability < least) n--;
     return n;
+}
+
+/* Without top-k: candidates down to ever lower logits, until top-p or min-p cuts among them or,
+ * where nothing is cut, the share `at` that is drawn falls there. Returns how many are left. */
+static size_t select_needed(const sterna_sampling *settings, const float *logits, size_t vocabulary,
+                            double at, sterna_candidate *candidates)
+{
+    bool top_p = settings->top_p<1, min_p = settings->min_p> 0;
+    float temperature = top_p || min_p ? 1 : settings->temperature;
+    float max = largest(logits, vocabulary);
+    double sum = mass(logits, vocabulary, max, temperature);
+    for (float depth = 8 * temperature;; depth *= 2) {
+        size_t n = select_above(logits, vocabulary, max - depth, candidates);
+        set_probabilities(candidates, n, temperature, sum);
+        const sterna_candidate *last = &candidates[n - 1];
+        bool enough = n == vocabulary ||
+                      (min_p && last->probability < settings->min_p * candidates[0].probability);
+        if (!enough && top_p) enough = share(candidates, n, (double)settings->top_p) != 0;
+        if (!enough && !top_p && !min_p) enough = share(candidates, n, at) != 0;
+        if (!enough) continue;
+        if (!top_p && !min_p) return n;
+        n = cut(settings, candidates, n);
+        set_probabilities(candidates, n, settings->temperature,
+                          mass_of(candidates, n, settings->temperature));
+        return n;
+    }
+}
+
+/* With top-k: the same of the first k. */
+static size_t select_top(const sterna_sampling *settings, const float *logits, size_t vocabulary,
+                         sterna_candidate *candidates)
+{
+    size_t n = (size_t)settings->top_k;
+    select_first(logits, vocabulary, n, candidates);
+    set_probabilities(candidates, n, 1, mass_of(candidates, n, 1));
+    n = cut(settings, candidates, n);
+    set_probabilities(candidates, n, settings->temperature,
+                      mass_of(candidates, n, settings->temperature));
+    return n;
+}
+
+/* Logits with each token of the window changed once: positive ones shrink, negative ones grow. */
+static const float *penalised(sterna_sampler *sampler, const float *logits, const int32_t *recent,
+                              size_t n_recent)
+{
+    float penalty = sampler->settings.repeat_penalty;
+    size_t window = sampler->settings.repeat_window;
+    if (penalty == 1) return logits;
+    float *changed = sampler->changed;
+    memcpy(changed, logits, sampler->vocabulary * sizeof *changed);
+    for (size_t i = n_recent > window ? n_recent - window : 0; i < n_recent; i++) {
+        if (recent[i] < 0 || (size_t)recent[i] >= sampler->vocabulary) continue;
+        float logit = logits[recent[i]];
+        changed[recent[i]] = logit > 0 ? logit / penalty : logit * penalty;
+    }
+    return changed;
 }
 
 int32_t sterna_sampler_pick(sterna_sampler *sampler, const float *logits, const int32_t *recent,
@@ -193,22 +292,19 @@ int32_t sterna_sampler_pick(sterna_sampler *sampler, const float *logits, const 
     const sterna_sampling *settings = &sampler->settings;
     sterna_candidate *candidates = sampler->candidates;
     size_t n = sampler->vocabulary;
-    for (size_t i = 0; i < n; i++) {
-        if (!isfinite(logits[i])) return -1;
-        candidates[i] = (sterna_candidate){.id = (int32_t)i, .logit = logits[i]};
-    }
-    penalise(sampler, logits, recent, n_recent);
+    if (isnan(largest(logits, n))) return -1;
+    logits = penalised(sampler, logits, recent, n_recent);
     if (settings->temperature == 0) {
+        float max = largest(logits, n);
         size_t best = 0;
-        for (size_t i = 1; i < n; i++)
-            if (candidates[i].logit > candidates[best].logit) best = i;
-        return candidates[best].id;
+        while (logits[best] != max) best++;
+        return (int32_t)best;
     }
-    size_t k = settings->top_k > 0 && (size_t)settings->top_k < n ? (size_t)settings->top_k : n;
-    select_first(candidates, n, k);
-    n = cut(settings, candidates, k);
-    normalise(candidates, n, settings->temperature);
     double at = sterna_rng_double(&sampler->rng), sum = 0;
+    if (settings->top_k > 0 && (size_t)settings->top_k < n)
+        n = select_top(settings, logits, n, candidates);
+    else
+        n = select_needed(settings, logits, n, at, candidates);
     for (size_t i = 0; i + 1 < n; i++) {
         sum += (double)candidates[i].probability;
         if (at < sum) return candidates[i].id;

@@ -132,28 +132,62 @@ static void sampler_refuses_nonsense(void **state)
     sterna_sampler_free(&sampler);
 }
 
-/* top-k by the heap equals top-k by sorting everything, ties included */
+/* Picks by sorting everything, as the settings say, word for word. */
+static int32_t naive_pick(const sterna_sampling *settings, const float *logits, int32_t n,
+                          double at)
+{
+    enum { MOST = 500 };
+    int32_t order[MOST];
+    double p[MOST], sum = 0;
+    for (int32_t i = 0; i < n; i++) { /* insertion keeps equal logits in the order of ids */
+        int32_t j = i;
+        for (; j > 0 && logits[order[j - 1]] < logits[i]; j--) order[j] = order[j - 1];
+        order[j] = i;
+    }
+    if (settings->top_k > 0 && settings->top_k < n) n = settings->top_k;
+    for (int32_t i = 0; i < n; i++)
+        sum += p[i] = exp((double)(logits[order[i]] - logits[order[0]]));
+    double total = 0;
+    int32_t kept = 0;
+    while (kept < n && (kept == 0 || total < (double)settings->top_p * sum)) total += p[kept++];
+    while (kept > 1 && p[kept - 1] < (double)settings->min_p * p[0]) kept--;
+    sum = 0;
+    for (int32_t i = 0; i < kept; i++)
+        sum += p[i] = exp((double)((logits[order[i]] - logits[order[0]]) / settings->temperature));
+    total = 0;
+    for (int32_t i = 0; i < kept; i++)
+        if (at * sum < (total += p[i])) return order[i];
+    return order[kept - 1];
+}
+
+/* looking at part of the vocabulary gives what sorting all of it gives, ties included */
 static void sampler_selects_exactly(void **state)
 {
     (void)state;
     enum { N = 500 };
+    static const int32_t top_ks[] = {0, 1, 2, 40, 499, 500, 600};
+    static const float top_ps[] = {1, 0.95f, 0.3f}, min_ps[] = {0, 0.05f},
+                       temperatures[] = {0.7f, 3};
     float logits[N];
     sterna_rng rng;
     sterna_rng_seed(&rng, 5);
-    for (int i = 0; i < N; i++) logits[i] = (float)(sterna_rng_u64(&rng) % 40);
-    for (int32_t k = 1; k < N; k += 17) {
-        sterna_sampler heap, sort;
+    for (int i = 0; i < 7 * 3 * 2 * 2 * 20; i++) {
         sterna_sampling s = plain;
-        s.top_k = k;
-        assert_int_equal(sterna_sampler_init(&heap, &s, N, NULL), STERNA_OK);
-        s.top_k = 0;
-        assert_int_equal(sterna_sampler_init(&sort, &s, N, NULL), STERNA_OK);
-        sterna_sampler_pick(&heap, logits, NULL, 0);
-        sterna_sampler_pick(&sort, logits, NULL, 0);
-        for (int32_t i = 0; i < k; i++)
-            assert_int_equal(heap.candidates[i].id, sort.candidates[i].id);
-        sterna_sampler_free(&heap);
-        sterna_sampler_free(&sort);
+        s.top_k = top_ks[i % 7];
+        s.top_p = top_ps[i / 7 % 3];
+        s.min_p = min_ps[i / 21 % 2];
+        s.temperature = temperatures[i / 42 % 2];
+        s.seed = (uint64_t)i;
+        float spread = i % 2 ? 40 : 6;
+        for (int j = 0; j < N; j++)
+            logits[j] = truncf(spread * (float)sterna_rng_double(&rng)) - (j % 3 ? 0 : 100);
+        sterna_sampler sampler;
+        assert_int_equal(sterna_sampler_init(&sampler, &s, N, NULL), STERNA_OK);
+        sterna_rng same;
+        sterna_rng_seed(&same, s.seed);
+        int32_t want = naive_pick(&s, logits, N, sterna_rng_double(&same));
+        assert_int_equal(sterna_sampler_pick(&sampler, logits, NULL, 0), want);
+        sterna_sampler_free(&sampler);
     }
 }
 

@@ -42,8 +42,8 @@ static int run_convert(const cli_command *command, const void *from, int operand
 
 static const convert_settings convert_defaults;
 static const cli_option convert_options[] = {
-    {"type", 0, CLI_CHOICE, "TQ1_0|TQ2_0|Q2_0|PQ2_0|PTQ1_0", 0, 0, offsetof(convert_settings, type),
-     "layout of the ternary tensors (default: as they are)"},
+    {"type", 0, CLI_CHOICE, "native|TQ1_0|TQ2_0|Q2_0|PQ2_0|PTQ1_0", 0, 0,
+     offsetof(convert_settings, type), "layout of the ternary tensors (default: as they are)"},
     {"float-type", 0, CLI_CHOICE, "F32|F16|Q8_0", 0, 0, offsetof(convert_settings, float_type),
      "type of the other matrices (default: as they are)"},
     {"round-scales", 0, CLI_FLAG, NULL, 0, 0, offsetof(convert_settings, round_scales),

@@ -60,9 +60,11 @@ static const cli_option quantize_options[] = {
      "how trits and scales are found: sterna fits every matrix to the inputs that calibration text "
      "gives it, itf fits the weights alone to the least squared error, absmean scales by the mean "
      "magnitude as BitNet does (default sterna)"},
-    {"type", 0, CLI_CHOICE, "TQ1_0|TQ2_0|Q2_0|PQ2_0|PTQ1_0", 0, 0,
+    {"type", 0, CLI_CHOICE, "native|TQ1_0|TQ2_0|Q2_0|PQ2_0|PTQ1_0", 0, 0,
      offsetof(quantize_settings, type),
-     "layout of the ternary tensors (default: the method's choice)"},
+     "layout of the ternary tensors: native is Sterna's own, the smallest, for any width and "
+     "group; "
+     "the others are known to llama.cpp or its forks (default native)"},
     {"scales", 0, CLI_CHOICE, "group|row|tensor", 0, 0, offsetof(quantize_settings, scales),
      "one scale for each group of the layout, row or tensor (default group)"},
     {"keep", 0, CLI_CHOICE, "Q8_0|F16", 0, 0, offsetof(quantize_settings, keep),

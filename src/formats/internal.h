@@ -76,6 +76,9 @@ sterna_status sterna_hf_read_file(sterna_model_file *file, sterna_error *err);
  * exact size. */
 bool sterna_safetensors_is(const sterna_source *source);
 bool sterna_llama2c_is(const sterna_source *source);
+/* Makes one tensor of the parts of each native matrix. After everything else about the directory.
+ */
+sterna_status sterna_native_join(sterna_model_file *file, sterna_error *err);
 /* Removes the tensors that `drop` marks and rebuilds the map of names. */
 sterna_status sterna_directory_prune(sterna_model_file *file, const bool *drop, sterna_error *err);
 

@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "formats/internal.h"
+#include "ternary/native.h"
 
 /* ---- memory that lives as long as the model file ---- */
 
@@ -268,6 +269,7 @@ sterna_status sterna_model_file_open(const char *path, const sterna_file_options
         status = sterna_source_open(file, path, &index, err);
         if (!status) status = read_by_content(file, err);
     }
+    if (!status) status = sterna_native_join(file, err);
     sterna_free(folder);
     return sterna_model_file_finish(file, status, out);
 }
@@ -280,6 +282,7 @@ sterna_status sterna_model_file_open_memory(const char *name, const void *bytes,
     if (!file) return sterna_fail_memory(err, name);
     sterna_status status = add_source(file, name, bytes, size, NULL, err);
     if (!status) status = read_by_content(file, err);
+    if (!status) status = sterna_native_join(file, err);
     return sterna_model_file_finish(file, status, out);
 }
 
@@ -315,15 +318,25 @@ const sterna_tensor *sterna_model_file_find(const sterna_model_file *file, const
     return i < 0 ? NULL : &file->tensors[i];
 }
 
-void sterna_model_file_release(const sterna_model_file *file, const sterna_tensor *tensor)
+static void release_bytes(const sterna_model_file *file, const uint8_t *data, uint64_t bytes)
 {
     const struct sterna_model_file_private *own = file->private_data;
     for (size_t i = 0; i < own->n_sources; i++) {
         const sterna_source *source = &own->sources[i];
-        uintptr_t start = (uintptr_t)source->data, at = (uintptr_t)tensor->data;
+        uintptr_t start = (uintptr_t)source->data, at = (uintptr_t)data;
         if (source->mapping && at >= start && at - start < source->size)
-            sterna_file_release(source->mapping, at - start, (size_t)tensor->bytes);
+            sterna_file_release(source->mapping, at - start, (size_t)bytes);
     }
+}
+
+void sterna_model_file_release(const sterna_model_file *file, const sterna_tensor *tensor)
+{
+    uint64_t beside = tensor->native ? sterna_native_bytes(tensor) : 0;
+    if (tensor->data) release_bytes(file, tensor->data, tensor->bytes - beside);
+    sterna_tensor part;
+    for (int kind = 0; kind < STERNA_PARTS && tensor->native; kind++)
+        if (sterna_native_part(tensor, (sterna_part_kind)kind, &part))
+            release_bytes(file, part.data, part.bytes);
 }
 
 /* ---- metadata ---- */

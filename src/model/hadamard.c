@@ -149,7 +149,7 @@ static sterna_status look_for(const sterna_model_file *file, const char *prefix,
                               const char *const *known, bool *present, sterna_error *err)
 {
     size_t size = strlen(prefix);
-    for (size_t i = 0; file->container == STERNA_GGUF && i < file->n_meta; i++) {
+    for (size_t i = 0; i < file->n_meta; i++) {
         sterna_text key = file->meta[i].key;
         if (key.size < size || memcmp(key.data, prefix, size)) continue;
         *present = true;

@@ -25,12 +25,14 @@ static sterna_status read_settings(const char *out, const sterna_convert_options
 {
     *s = (settings){.has_type = options->type, .has_float_type = options->float_type};
     s->target = ends_with(out, ".safetensors") ? STERNA_HF : STERNA_GGUF;
-    if (s->has_type && (!sterna_type_from_name(options->type, &s->type) ||
-                        sterna_type_describe(s->type)->kind != STERNA_KIND_TERNARY ||
-                        !sterna_type_describe(s->type)->writable))
+    bool known = s->has_type && sterna_type_from_name(options->type, &s->type);
+    bool native = known && s->type == STERNA_TYPE_NATIVE;
+    if (s->has_type && !native &&
+        (!known || sterna_type_describe(s->type)->kind != STERNA_KIND_TERNARY ||
+         !sterna_type_describe(s->type)->writable))
         return sterna_fail(err, STERNA_ERROR_ARGUMENT,
                            "convert: '%s' is no ternary layout that can be written; there are: "
-                           "TQ1_0, TQ2_0, Q2_0, PQ2_0, PTQ1_0",
+                           "native, TQ1_0, TQ2_0, Q2_0, PQ2_0, PTQ1_0",
                            options->type);
     if (s->has_float_type && (!sterna_type_from_name(options->float_type, &s->float_type) ||
                               sterna_type_describe(s->float_type)->kind == STERNA_KIND_TERNARY ||
@@ -40,9 +42,10 @@ static sterna_status read_settings(const char *out, const sterna_convert_options
             "convert: '%s' is no type for float matrices; there are: F32, F16, BF16, "
             "Q8_0",
             options->float_type);
-    if (s->has_type && s->target == STERNA_HF)
+    if (s->has_type && s->target == STERNA_HF && !native)
         return sterna_fail(err, STERNA_ERROR_ARGUMENT,
-                           "convert: safetensors cannot hold %s; write a .gguf file",
+                           "convert: safetensors cannot hold %s, only native; or write a .gguf "
+                           "file",
                            options->type);
     return sterna_i2s_order_from_name(options->i2s_order, &s->open.i2s_order, err);
 }
@@ -52,7 +55,9 @@ static sterna_status read_settings(const char *out, const sterna_convert_options
 static sterna_type plain_type(sterna_type type)
 {
     const sterna_type_info *info = sterna_type_describe(type);
-    if (info->kind == STERNA_KIND_FLOAT || info->kind == STERNA_KIND_INTEGER) return type;
+    if (info->kind == STERNA_KIND_FLOAT || info->kind == STERNA_KIND_INTEGER ||
+        type == STERNA_TYPE_NATIVE)
+        return type;
     return info->kind == STERNA_KIND_TERNARY && info->group ? STERNA_TYPE_F16 : STERNA_TYPE_F32;
 }
 
@@ -78,6 +83,9 @@ static void plan_ternary(sterna_item *item, const settings *s)
         item->verb = STERNA_VERB_ENCODE;
     else if (item->type != item->tensor->type)
         item->verb = STERNA_VERB_CONVERT;
+    if (item->verb != STERNA_VERB_CONVERT) return;
+    sterna_item_group(item, 0); /* of a standard layout: no parts */
+    if (item->type == STERNA_TYPE_NATIVE) sterna_item_plan_native(item);
 }
 
 static void plan_item(sterna_item *item, const settings *s, bool ternarize)
@@ -93,7 +101,9 @@ static void plan_item(sterna_item *item, const settings *s, bool ternarize)
         item->note = "master weights: trits by the mean magnitude";
         return;
     }
-    if (s->target == STERNA_GGUF && sterna_type_describe(before)->kind == STERNA_KIND_TERNARY) {
+    bool native = before == STERNA_TYPE_NATIVE || (s->has_type && s->type == STERNA_TYPE_NATIVE);
+    if (sterna_type_describe(before)->kind == STERNA_KIND_TERNARY &&
+        (s->target == STERNA_GGUF || native)) {
         plan_ternary(item, s);
         return;
     }

@@ -156,21 +156,26 @@ static sterna_status move_rows(sterna_item *item, const native_row *row, sterna_
     return STERNA_OK;
 }
 
+void sterna_item_plan_native(sterna_item *item)
+{
+    const sterna_tensor *tensor = item->tensor;
+    const sterna_native *native = tensor->native;
+    bool whole = tensor->type == STERNA_TYPE_I2_S || tensor->type == STERNA_TYPE_BITNET ||
+                 (tensor->type == STERNA_TYPE_NATIVE && !native->group);
+    item->type = STERNA_TYPE_NATIVE;
+    sterna_item_group(item, whole ? 0 : sterna_tensor_group(tensor));
+    if (!native) return;
+    item->form.shifted = native->shifted;
+    item->form.code2 = native->code2;
+    item->form.outliers = native->outliers;
+    item->form.wide = native->wide;
+}
+
 sterna_status sterna_item_to_native(sterna_item *item, sterna_error *err)
 {
     const sterna_tensor *tensor = item->tensor;
     size_t cols = (size_t)tensor->dims[0], outliers = sterna_tensor_outliers(tensor);
-    uint64_t group = sterna_tensor_group(tensor);
-    bool whole = tensor->type == STERNA_TYPE_I2_S || tensor->type == STERNA_TYPE_BITNET;
-    item->type = STERNA_TYPE_NATIVE;
-    sterna_item_group(item, whole ? 0 : group);
-    if (tensor->native) {
-        item->form.shifted = tensor->native->shifted;
-        item->form.code2 = tensor->native->code2;
-        item->form.outliers = (uint32_t)outliers;
-        item->form.wide = tensor->native->wide;
-        if (!tensor->native->group) item->form.group = 0;
-    }
+    sterna_item_plan_native(item);
     native_row row = {.trits = sterna_alloc(cols, 1),
                       .trits2 = sterna_alloc(cols, 1),
                       .outlier_codes = sterna_alloc(outliers, 1),

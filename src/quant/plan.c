@@ -22,6 +22,7 @@ static bool convert_exactly(sterna_item *item)
     }
     if (!sterna_type_bytes(item->type, tensor->dims[0], sterna_tensor_rows(tensor), &bytes))
         return false;
+    if (!sterna_tensor_is_plain(tensor)) return false;
     uint8_t *out = sterna_alloc((size_t)bytes, 1);
     bool exact = out && sterna_tensor_convert(tensor, item->type, true, out, NULL) == STERNA_OK;
     sterna_free(out);

@@ -84,12 +84,12 @@ sterna_status sterna_settings_read(const sterna_quantize_options *options, stern
 {
     static const char *const methods[] = {"sterna", "itf", "absmean"};
     static const char *const keeps[] = {"Q8_0", "F16"};
-    static const char *const layouts[] = {"Q2_0", "TQ1_0", "TQ2_0", "PQ2_0", "PTQ1_0"};
+    static const char *const layouts[] = {"native", "TQ1_0", "TQ2_0", "Q2_0", "PQ2_0", "PTQ1_0"};
     int method, scale, keep, layout;
     sterna_status status = choose("method", options->method, methods, 3, 0, &method, err);
     if (!status) status = choose("scales", options->scales, scale_names, 3, 0, &scale, err);
     if (!status) status = choose("keep", options->keep, keeps, 2, 0, &keep, err);
-    if (!status) status = choose("type", options->type, layouts, 5, 0, &layout, err);
+    if (!status) status = choose("type", options->type, layouts, 6, 0, &layout, err);
     if (status) return status;
     *out = (sterna_settings){0};
     out->calibrated = method == 0;

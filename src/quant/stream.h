@@ -75,8 +75,9 @@ bool sterna_item_has_parts(const sterna_item *item);
 /* `columns` [form.outliers], ascending, borrowed for the call; NULL without outliers. */
 sterna_status sterna_item_prepare(sterna_item *item, const uint32_t *columns, sterna_error *err);
 void sterna_item_store(sterna_item *item, uint64_t row, const sterna_ternary_row *values);
-/* Makes an item of a ternary source READY as NATIVE, exactly. Fails where a code is no trit or a
- * scale not finite. */
+/* Plans the form in which NATIVE holds an item's ternary source exactly. */
+void sterna_item_plan_native(sterna_item *item);
+/* Makes it READY. Fails where a code is no trit or a scale not finite. */
 sterna_status sterna_item_to_native(sterna_item *item, sterna_error *err);
 
 /* Bytes of an item in the output, with all parts. */

@@ -13,6 +13,7 @@
 #include "base/half.h"
 #include "base/memory.h"
 #include "ternary/blocks.h"
+#include "ternary/native.h"
 
 /* A row on its way; `source_group` columns share scales[i], `group` columns will share out[j]. */
 typedef struct conversion {
@@ -99,6 +100,7 @@ static sterna_status convert_rows(conversion *c, uint8_t *out, sterna_error *err
 /* Same bytes under another name: nothing to decode, and code 3 passes. */
 static bool same_layout(sterna_type a, sterna_type b)
 {
+    if (a == STERNA_TYPE_NATIVE) return false; /* has no bytes of its own */
     return a == b || (a == STERNA_TYPE_Q2_0_G128 && b == STERNA_TYPE_PQ2_0);
 }
 
@@ -108,6 +110,11 @@ sterna_status sterna_tensor_convert(const sterna_tensor *tensor, sterna_type tar
     const sterna_type_info *from = sterna_type_describe(tensor->type);
     const sterna_type_info *to = sterna_type_describe(target);
     uint64_t cols = tensor->dims[0], rows = sterna_tensor_rows(tensor), bytes;
+    if (!sterna_tensor_is_plain(tensor))
+        return sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
+                           "tensor '%s' has a shift, a second plane or outlier columns, which %s "
+                           "has no place for; choose the type native",
+                           tensor->name, to->name);
     if (same_layout(tensor->type, target)) {
         memcpy(out, tensor->data, (size_t)tensor->bytes);
         return STERNA_OK;
@@ -115,7 +122,7 @@ sterna_status sterna_tensor_convert(const sterna_tensor *tensor, sterna_type tar
     if (from->kind != STERNA_KIND_TERNARY || to->kind != STERNA_KIND_TERNARY || !to->writable)
         return sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
                            "tensor '%s': no exact conversion from %s to %s exists; exact ones lead "
-                           "from ternary types to TQ1_0, TQ2_0, Q2_0, PQ2_0 or PTQ1_0",
+                           "from ternary types to native, TQ1_0, TQ2_0, Q2_0, PQ2_0 or PTQ1_0",
                            tensor->name, from->name, to->name);
     if (!sterna_type_bytes(target, cols, rows, &bytes))
         return sterna_fail(err, STERNA_ERROR_UNSUPPORTED,

@@ -250,6 +250,28 @@ def test_convert_between_ternary_layouts_is_exact(tmp_path, wide):
     assert "TQ1_0" in types and "TQ2_0" not in types
 
 
+def test_convert_to_the_native_form_and_back(tmp_path, wide):
+    a, b, c, d = (tmp_path / f"{name}.gguf" for name in "abcd")
+    succeeds("quantize", wide, a, "--method", "itf", "--type", "TQ2_0")
+    succeeds("convert", a, b, "--type", "native")
+    succeeds("convert", b, c, "--type", "TQ2_0")
+    assert a.read_bytes() == c.read_bytes()
+    succeeds("convert", b, d)
+    assert b.read_bytes() == d.read_bytes()
+    before, after = as_json("inspect", a), as_json("inspect", b)
+    assert after["ternary_bits_per_weight"] < 1.7 < 2 < before["ternary_bits_per_weight"]
+    assert [t["type"] for t in after["tensors"]].count("NATIVE") == 7
+    ask = ["-p", "they", "-n", 8, "--ignore-eos", "--temp", 0]
+    assert as_json("run", a, *ask)["text"] == as_json("run", b, *ask)["text"]
+    succeeds("quantize", wide, b, "--method", "itf", "--group", "96")
+    assert "groups of at most" in fails(1, "convert", b, c, "--type", "TQ2_0")
+
+
+def test_groups_that_a_layout_cannot_hold(tmp_path, wide):
+    said = fails(1, "quantize", wide, tmp_path / "a.gguf", "--method", "itf", "--type", "Q2_0", "--group", "96")
+    assert "multiple of 64" in said and "native" in said
+
+
 def test_convert_to_nowhere(tmp_path):
     fails(1, "convert", LLAMA, tmp_path / "absent" / "out.gguf")
     assert list(tmp_path.iterdir()) == []
@@ -259,11 +281,13 @@ def test_convert_to_nowhere(tmp_path):
 
 @pytest.mark.parametrize("options", [["--tokens", "1k", "--threads", "1"],
                                      ["--tokens", "512", "--portable", "--group", "256", "--threads", "1"], ["--method", "absmean", "--scales", "tensor", "--type", "TQ1_0"],
-                                     ["--method", "itf", "--scales", "row", "--keep", "F16", "--type", "Q2_0"]])
+                                     ["--method", "itf", "--scales", "row", "--keep", "F16", "--type", "Q2_0"],
+                                     ["--method", "itf", "--group", "96"], ["--method", "itf", "--group", "100"],
+                                     ["--method", "absmean", "--scales", "tensor"]])
 def test_quantize(options, tmp_path, text, wide):
     out = tmp_path / "ternary.gguf"
     receipt = as_json("quantize", wide, out, *options)
-    kinds = {"TQ1_0", "TQ2_0", "Q2_0", "PQ2_0", "PTQ1_0"}
+    kinds = {"NATIVE", "TQ1_0", "TQ2_0", "Q2_0", "PQ2_0", "PTQ1_0"}
     errors = [tensor["relative_error"] for tensor in receipt["tensors"] if tensor["to"] in kinds]
     assert len(errors) == 7 and all(0 < error < 1 for error in errors)
     report = as_json("inspect", out)

@@ -388,14 +388,14 @@ static void threads_change_nothing(void **state)
     (void)state;
     static const char *const methods[] = {"itf", "absmean"};
     static const char *const scales[] = {"group", "row", "tensor"};
-    static const char *const types[] = {"TQ1_0", "TQ2_0", "Q2_0", "PQ2_0", "PTQ1_0"};
+    static const char *const types[] = {"TQ1_0", "TQ2_0", "Q2_0", "PQ2_0", "PTQ1_0", "native"};
     const char *in = path_of("in.gguf");
     const char *one = path_of("one.gguf"), *three = path_of("three.gguf");
     write_model(in, model, MODEL, 0);
-    for (int i = 0; i < 30; i++) {
+    for (int i = 0; i < 36; i++) {
         sterna_quantize_options options = {.method = methods[i % 2],
                                            .scales = scales[i % 3],
-                                           .type = types[i % 5],
+                                           .type = types[i / 6],
                                            .keep = i % 4 ? "F16" : "Q8_0",
                                            .threads = 1};
         assert_int_equal(sterna_quantize_model(in, one, &options, NULL, NULL), STERNA_OK);
@@ -448,7 +448,7 @@ static void bad_weights_are_refused(void **state)
                                   tensor = {.method = "itf", .scales = "tensor"};
     refuses(NAN, &options, "'blk.0.attn_q.weight', row 3 holds a weight that is not a finite");
     refuses(INFINITY, &tensor, "'blk.0.attn_q.weight', row 3 holds a weight that is not a finite");
-    refuses(1e7f, &options, "'blk.0.attn_q.weight', row 3 holds weights too large for Q2_0");
+    refuses(1e7f, &options, "'blk.0.attn_q.weight', row 3 holds weights too large for NATIVE");
     const sterna_quantize_options unknown = {.method = "magic"}, type = {.type = "Q4_0"};
     refuses(0, &unknown, "method 'magic' is unknown; there are: sterna, itf, absmean");
     refuses(0, &type, "type 'Q4_0' is unknown");

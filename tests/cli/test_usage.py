@@ -53,7 +53,7 @@ LLAMA = MODELS / "llama" / "model.gguf"
     (["template", "m"], "--messages FILE is missing"),
     (["template", "m", "-m", "-", "--tools", "-"], "only one of"),
     (["convert", "in"], "an argument is missing"),
-    (["convert", "in", "out", "--type", "Q9"], "one of TQ1_0|"),
+    (["convert", "in", "out", "--type", "Q9"], "one of native|TQ1_0|"),
     (["quantize", "in", "out", "--method", "magic"], "one of sterna|itf|absmean"),
     (["verify", "a", "b"], "one argument too many"),
     (["completion", "tcsh"], "bash, zsh or fish"),

@@ -100,13 +100,15 @@ const cli_command cli_command_quantize = {
     .operands = "IN OUT",
     .min_operands = 2,
     .max_operands = 2,
-    .about = "Makes every weight matrix of the model IN ternary and writes it as OUT (.gguf). The "
-             "receipt says for each tensor its type, its bits per weight and the relative error, "
-             "and the honest totals: scales, embeddings and head are counted. OUT appears only "
-             "when it is complete; a file of that name is replaced.\n\n"
-             "The default method runs the model on calibration text and fits one layer after "
-             "another to what really arrives there; nothing is trained. Measure the result with "
-             "`sterna eval`.",
+    .about =
+        "Makes every weight matrix of the model IN ternary and writes it as OUT: a .gguf file, or "
+        "a Hugging Face folder, which is made of such a folder. The "
+        "receipt says for each tensor its type, its bits per weight and the relative error, "
+        "and the honest totals: scales, embeddings and head are counted. OUT appears only "
+        "when it is complete; a file of that name is replaced.\n\n"
+        "The default method runs the model on calibration text and fits one layer after "
+        "another to what really arrives there; nothing is trained. Measure the result with "
+        "`sterna eval`.",
     .examples = "sterna quantize model.gguf small.gguf\n"
                 "sterna quantize model.gguf small.gguf --calib mine.txt --tokens 64k\n"
                 "sterna quantize folder small.gguf --method absmean --scales tensor --type TQ2_0\n"

@@ -23,18 +23,23 @@ sterna_status sterna_writer_settle_alignment(sterna_model_writer *writer, sterna
     return STERNA_OK;
 }
 
-void sterna_gguf_directory(const sterna_model_writer *writer, sterna_buffer *out)
+void sterna_gguf_items(const sterna_model_writer *writer, sterna_buffer *out)
 {
-    sterna_buffer_add(out, "GGUF", 4);
-    sterna_put_u32(out, 3);
-    sterna_put_u64(out, writer->n_entries);
-    sterna_put_u64(out, writer->n_items);
     for (size_t i = 0; i < writer->n_items; i++) {
         const sterna_meta_item *item = &writer->items[i];
         sterna_put_string(out, item->key.data, item->key.size);
         sterna_put_u32(out, item->gguf_type);
         sterna_buffer_add(out, item->value.data, item->value.size);
     }
+}
+
+void sterna_gguf_directory(const sterna_model_writer *writer, sterna_buffer *out)
+{
+    sterna_buffer_add(out, "GGUF", 4);
+    sterna_put_u32(out, 3);
+    sterna_put_u64(out, writer->n_entries);
+    sterna_put_u64(out, writer->n_items);
+    sterna_gguf_items(writer, out);
     for (size_t i = 0; i < writer->n_entries; i++) {
         const sterna_tensor *tensor = &writer->entries[i].tensor;
         sterna_put_string(out, tensor->name, strlen(tensor->name));

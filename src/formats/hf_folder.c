@@ -302,15 +302,17 @@ static sterna_status unite(sterna_model_file *file, sterna_tensor *tensor, bool 
  * nothing here decodes. */
 static sterna_status read_quantization(sterna_model_file *file, sterna_error *err)
 {
-    const json_t *config = json_object_get(file->config, "quantization_config");
+    json_t *config = json_object_get(file->config, "quantization_config");
     if (!json_is_object(config)) return STERNA_OK;
     const char *method = json_string_value(json_object_get(config, "quant_method"));
+    if (method && strcmp(method, "sterna") == 0) return sterna_hf_read_keys(file, config, err);
     const char *linear = json_string_value(json_object_get(config, "linear_class"));
     if (!method || strcmp(method, "bitnet") != 0)
-        return sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
-                           "%s: config.json says quant_method '%.60s'; only 'bitnet' can be read: "
-                           "use the model's F32, F16 or BF16 form",
-                           file->path, method ? method : "(none)");
+        return sterna_fail(
+            err, STERNA_ERROR_UNSUPPORTED,
+            "%s: config.json says quant_method '%.60s'; only 'sterna' and 'bitnet' can be read: "
+            "use the model's F32, F16 or BF16 form",
+            file->path, method ? method : "(none)");
     bool inverse = !linear || strcmp(linear, "bitlinear") == 0;
     if (!inverse && strcmp(linear, "autobitlinear") != 0)
         return sterna_fail(err, STERNA_ERROR_UNSUPPORTED,

@@ -72,6 +72,8 @@ sterna_status sterna_safetensors_read(sterna_model_file *file, size_t source, st
 sterna_status sterna_hf_folder_of(const char *path, char **folder, sterna_error *err);
 sterna_status sterna_hf_read_folder(sterna_model_file *file, sterna_error *err);
 sterna_status sterna_hf_read_file(sterna_model_file *file, sterna_error *err);
+/* The metadata that config.json holds for a model of ours: the members of an object become keys. */
+sterna_status sterna_hf_read_keys(sterna_model_file *file, json_t *object, sterna_error *err);
 /* By the first bytes. llama2.c's files have no magic number: their header must explain the file's
  * exact size. */
 bool sterna_safetensors_is(const sterna_source *source);

@@ -39,6 +39,10 @@ static bool add_string(sterna_buffer *out, const char *text, size_t size)
 static sterna_status add_metadata(const sterna_model_writer *writer, sterna_buffer *out,
                                   sterna_error *err)
 {
+    if (writer->folder) { /* config.json has the metadata; this is what other readers look for */
+        sterna_buffer_add_text(out, "\"__metadata__\":{\"format\":\"pt\"}");
+        return STERNA_OK;
+    }
     sterna_buffer_add_text(out, "\"__metadata__\":{");
     for (size_t i = 0; i < writer->n_items; i++) {
         const sterna_meta_item *item = &writer->items[i];
@@ -61,13 +65,14 @@ sterna_status sterna_safetensors_directory(const sterna_model_writer *writer, st
 {
     sterna_put_u64(out, 0); /* the header's size, known at the end */
     sterna_buffer_add_char(out, '{');
-    if (writer->n_items) {
+    bool metadata = writer->n_items || writer->folder;
+    if (metadata) {
         sterna_status status = add_metadata(writer, out, err);
         if (status) return status;
     }
     for (size_t i = 0; i < writer->n_entries; i++) {
         const sterna_tensor *tensor = &writer->entries[i].tensor;
-        if (i || writer->n_items) sterna_buffer_add_char(out, ',');
+        if (i || metadata) sterna_buffer_add_char(out, ',');
         if (!add_string(out, tensor->name, strlen(tensor->name)))
             return sterna_fail_memory(err, writer->path);
         sterna_buffer_format(out, ":{\"dtype\":\"%s\",\"shape\":[",

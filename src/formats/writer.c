@@ -18,20 +18,25 @@ static bool ends_with(const char *path, const char *end)
 sterna_status sterna_model_writer_open(const char *path, sterna_model_writer **out,
                                        sterna_error *err)
 {
-    bool safetensors = ends_with(path, ".safetensors");
-    if (!safetensors && !ends_with(path, ".gguf"))
-        return sterna_fail(err, STERNA_ERROR_ARGUMENT,
-                           "%s: the name must end in .gguf or .safetensors", path);
+    bool gguf = ends_with(path, ".gguf"), folder = !gguf && !ends_with(path, ".safetensors");
+    if (folder && strchr(sterna_path_name(path), '.'))
+        return sterna_fail(
+            err, STERNA_ERROR_ARGUMENT,
+            "%s: the name must end in .gguf or .safetensors, or be that of a folder: "
+            "without a dot, or with a slash at its end",
+            path);
     sterna_model_writer *writer = sterna_calloc(1, sizeof *writer);
     if (!writer) return sterna_fail_memory(err, path);
-    writer->safetensors = safetensors;
+    writer->safetensors = !gguf;
     writer->alignment = STERNA_GGUF_DEFAULT_ALIGNMENT;
-    writer->path = sterna_strdup(path);
+    if (!folder) writer->path = sterna_strdup(path);
     writer->names = sterna_map_new(0);
     writer->keys = sterna_map_new(0);
-    sterna_status status =
-        writer->path && writer->names && writer->keys ? STERNA_OK : sterna_fail_memory(err, path);
-    if (!status) status = sterna_writer_open(path, &writer->file, err);
+    sterna_status status = (folder || writer->path) && writer->names && writer->keys
+                               ? STERNA_OK
+                               : sterna_fail_memory(err, path);
+    if (!status && folder) status = sterna_folder_begin(writer, path, err);
+    if (!status) status = sterna_writer_open(writer->path, &writer->file, err);
     if (status)
         sterna_model_writer_abort(writer);
     else
@@ -43,6 +48,7 @@ void sterna_model_writer_abort(sterna_model_writer *writer)
 {
     if (!writer) return;
     sterna_writer_abort(writer->file);
+    sterna_folder_discard(writer);
     for (size_t i = 0; i < writer->n_items; i++) sterna_buffer_free(&writer->items[i].value);
     sterna_free(writer->items);
     sterna_free(writer->entries);
@@ -89,7 +95,7 @@ static sterna_status begin_item(sterna_model_writer *writer, sterna_text key, ui
                            "%s: a metadata key must have 1 to %d bytes of UTF-8 without control "
                            "characters",
                            writer->path, STERNA_GGUF_MAX_KEY_BYTES);
-    if (writer->safetensors && gguf_type != STERNA_GGUF_STRING)
+    if (writer->safetensors && !writer->folder && gguf_type != STERNA_GGUF_STRING)
         return sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
                            "%s: metadata '%.*s': safetensors holds strings only", writer->path,
                            (int)key.size, key.data);
@@ -380,6 +386,7 @@ sterna_status sterna_model_writer_commit(sterna_model_writer *writer, sterna_err
         status = sterna_writer_commit(writer->file, err);
         writer->file = NULL;
     }
+    if (!status && writer->folder) status = sterna_folder_finish(writer, err);
     sterna_model_writer_abort(writer);
     return status;
 }

@@ -1,4 +1,4 @@
-/* Writing GGUF v3 and safetensors, tensor by tensor, atomically.
+/* Writing GGUF v3, safetensors and Hugging Face folders, tensor by tensor, atomically.
  *
  * The directory is declared first (all names, types, dims), then the bytes follow in that order, so
  * that no more than one tensor is in memory. Nothing appears under the target name before
@@ -12,7 +12,9 @@
 typedef struct sterna_model_writer sterna_model_writer;
 
 /* Container by the name's end: .gguf or .safetensors (safetensors: F32, F16, BF16, integers;
- * metadata strings only). */
+ * metadata strings only). A name without a dot, or with a slash at its end, is that of a Hugging
+ * Face folder, which must not be there yet (or be empty): model.safetensors, and all metadata in
+ * config.json. */
 sterna_status sterna_model_writer_open(const char *path, sterna_model_writer **out,
                                        sterna_error *err);
 /* Metadata, before the first tensor is declared; a key set twice keeps the last value. */
@@ -39,6 +41,14 @@ sterna_status sterna_model_writer_declare(sterna_model_writer *writer, const ste
 /* The bytes of the next declared tensor, whole or in pieces that sum to its size. */
 sterna_status sterna_model_writer_data(sterna_model_writer *writer, const void *bytes, size_t size,
                                        sterna_error *err);
+bool sterna_model_writer_is_folder(const sterna_model_writer *writer);
+/* Whether a model can become what is being written: a folder is made of a folder. */
+sterna_status sterna_model_writer_accepts(const sterna_model_writer *writer,
+                                          const sterna_model_file *file, sterna_error *err);
+/* Folders: writes config.json and copies what else lies beside the weights of `file` (tokenizer,
+ * templates, licence). After the metadata, before the commit. Others: nothing. */
+sterna_status sterna_model_writer_side_files(sterna_model_writer *writer,
+                                             const sterna_model_file *file, sterna_error *err);
 /* All or nothing; the writer is gone afterwards. Abort accepts NULL. */
 sterna_status sterna_model_writer_commit(sterna_model_writer *writer, sterna_error *err);
 void sterna_model_writer_abort(sterna_model_writer *writer);

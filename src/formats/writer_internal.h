@@ -18,7 +18,8 @@ typedef struct sterna_written_tensor {
 } sterna_written_tensor;
 
 struct sterna_model_writer {
-    char *path;
+    char *path;               /* of the file with the tensors */
+    char *folder, *temporary; /* a folder: its name, and the one that it has until the commit */
     sterna_writer *file;
     bool safetensors, directory_written;
     uint32_t alignment; /* of GGUF data */
@@ -41,6 +42,12 @@ void sterna_put_string(sterna_buffer *buffer, const void *bytes, size_t size);
 
 /* Takes general.alignment from the metadata. */
 sterna_status sterna_writer_settle_alignment(sterna_model_writer *writer, sterna_error *err);
+/* Keys, types and values one after another, as a GGUF file has them. */
+void sterna_gguf_items(const sterna_model_writer *writer, sterna_buffer *out);
+/* A new folder; gives the writer its path. Discard removes what was not finished. */
+sterna_status sterna_folder_begin(sterna_model_writer *writer, const char *path, sterna_error *err);
+sterna_status sterna_folder_finish(sterna_model_writer *writer, sterna_error *err);
+void sterna_folder_discard(sterna_model_writer *writer);
 /* Everything in front of the data. A failed buffer is the caller's to notice. */
 void sterna_gguf_directory(const sterna_model_writer *writer, sterna_buffer *out);
 sterna_status sterna_safetensors_directory(const sterna_model_writer *writer, sterna_buffer *out,

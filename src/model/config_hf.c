@@ -366,6 +366,7 @@ static sterna_status read_quantization(const reader *r, sterna_config *config, s
         config->family->has & STERNA_INT8_TOKENS ? STERNA_ACT_INT8_TOKEN : STERNA_ACT_AUTO;
     if (!quantization) return STERNA_OK;
     const char *method = json_string_value(field(quantization, "quant_method"));
+    if (method && strcmp(method, "sterna") == 0) return STERNA_OK; /* the tensors say it all */
     if (!method || strcmp(method, "bitnet") != 0)
         return sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
                            "%s: config.json: weights quantised by '%.60s', which Sterna cannot "

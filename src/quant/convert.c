@@ -24,7 +24,7 @@ static sterna_status read_settings(const char *out, const sterna_convert_options
                                    settings *s, sterna_error *err)
 {
     *s = (settings){.has_type = options->type, .has_float_type = options->float_type};
-    s->target = ends_with(out, ".safetensors") ? STERNA_HF : STERNA_GGUF;
+    s->target = ends_with(out, ".gguf") ? STERNA_GGUF : STERNA_HF;
     bool known = s->has_type && sterna_type_from_name(options->type, &s->type);
     bool native = known && s->type == STERNA_TYPE_NATIVE;
     if (s->has_type && !native &&
@@ -148,6 +148,7 @@ sterna_status sterna_convert_model(const char *in, const char *out,
         plan_item(&plan.items[i], &s, plan.ternarize);
     if (!status && s.target == STERNA_GGUF)
         status = sterna_export_file_type(stream.writer, plan.items, plan.count, err);
+    if (!status) status = sterna_model_writer_side_files(stream.writer, file, err);
     if (!status) status = sterna_stream_write(&stream, plan.items, plan.count, err);
     if (status) goto end;
     status = sterna_model_writer_commit(stream.writer, err);

@@ -14,13 +14,32 @@ static bool is_of_the_file(const sterna_text *key)
     return false;
 }
 
+/* A transform that is not told to the reader gives fluent garbage. */
+static sterna_status refuse_lost(const sterna_model_file *file, const sterna_text *key,
+                                 sterna_error *err)
+{
+    static const char *const rules[] = {"prism.hadamard.", "sterna.hadamard."};
+    for (size_t i = 0; i < 2; i++)
+        if (key->size > strlen(rules[i]) && memcmp(key->data, rules[i], strlen(rules[i])) == 0)
+            return sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
+                               "%s: its matrices are stored transformed, which a bare safetensors "
+                               "file cannot tell; write a .gguf file",
+                               file->path);
+    return STERNA_OK;
+}
+
 static sterna_status copy_metadata(const sterna_model_file *file, sterna_container target,
                                    sterna_model_writer *writer, sterna_error *err)
 {
     for (size_t i = 0; i < file->n_meta; i++) {
         const sterna_meta *meta = &file->meta[i];
         if (is_of_the_file(&meta->key)) continue;
-        if (target == STERNA_HF && meta->type != STERNA_META_STRING) continue; /* strings only */
+        bool all = target == STERNA_GGUF || sterna_model_writer_is_folder(writer);
+        if (!all && meta->type != STERNA_META_STRING) { /* a bare safetensors file has strings */
+            sterna_status lost = refuse_lost(file, &meta->key, err);
+            if (lost) return lost;
+            continue;
+        }
         sterna_status status = sterna_model_writer_copy_meta(writer, meta, err);
         if (status) return status;
     }
@@ -43,6 +62,38 @@ static sterna_status list_all(const sterna_model_file *file, sterna_export *out,
     return STERNA_OK;
 }
 
+/* What the tensor of this name is called in the output. */
+static sterna_text translate_name(const sterna_export *out, sterna_text name)
+{
+    for (size_t i = 0; i < out->count; i++) {
+        const char *from = out->items[i].tensor->name;
+        if (from && strlen(from) == name.size && memcmp(from, name.data, name.size) == 0)
+            return (sterna_text){out->items[i].name, strlen(out->items[i].name)};
+    }
+    return name;
+}
+
+/* Keys of Sterna's own keep their meaning; lists of tensors follow the new names. */
+static sterna_status translate_metadata(const sterna_model_file *file, const sterna_export *out,
+                                        sterna_model_writer *writer, sterna_error *err)
+{
+    for (size_t i = 0; i < file->n_meta; i++) {
+        sterna_meta meta = file->meta[i];
+        sterna_text *names = NULL;
+        if (meta.strings) {
+            names = sterna_alloc((size_t)meta.count, sizeof *names);
+            if (!names) return sterna_fail_memory(err, "a list of tensor names");
+            for (uint64_t k = 0; k < meta.count; k++)
+                names[k] = translate_name(out, meta.strings[k]);
+            meta.strings = names;
+        }
+        sterna_status status = sterna_model_writer_copy_meta(writer, &meta, err);
+        sterna_free(names);
+        if (status) return status;
+    }
+    return STERNA_OK;
+}
+
 static sterna_status translate(const sterna_model_file *file, bool split_scales,
                                sterna_model_writer *writer, sterna_export *out, sterna_error *err)
 {
@@ -52,6 +103,7 @@ static sterna_status translate(const sterna_model_file *file, bool split_scales,
     status = sterna_export_config(file, &config, writer, err);
     if (!status) status = sterna_export_tokenizer(file, &config, writer, err);
     if (!status) status = sterna_export_tensors(file, &config, split_scales, out, err);
+    if (!status) status = translate_metadata(file, out, writer, err);
     sterna_config_free(&config);
     return status;
 }
@@ -60,9 +112,11 @@ sterna_status sterna_export_open(const sterna_model_file *file, sterna_container
                                  bool split_scales, sterna_model_writer *writer, sterna_export *out,
                                  sterna_error *err)
 {
+    sterna_status status = sterna_model_writer_accepts(writer, file, err);
+    if (status) return status;
     if (target == STERNA_GGUF && file->container != STERNA_GGUF)
         return translate(file, split_scales, writer, out, err);
-    sterna_status status = copy_metadata(file, target, writer, err);
+    status = copy_metadata(file, target, writer, err);
     return status ? status : list_all(file, out, err);
 }
 

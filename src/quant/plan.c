@@ -65,6 +65,7 @@ static void plan_item(sterna_item *item, const sterna_settings *s)
         return;
     case STERNA_ROLE_TABLE:
         item->type = sterna_fitting_type(s->keep, tensor->dims[0]);
+        if (s->folder && tensor->type == STERNA_TYPE_BF16) item->type = STERNA_TYPE_BF16;
         item->verb = STERNA_VERB_ENCODE;
         break;
     case STERNA_ROLE_LINEAR:

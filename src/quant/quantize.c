@@ -23,13 +23,15 @@ static sterna_status write_origin(sterna_model_writer *writer, const sterna_sett
 static sterna_status write_model(sterna_stream *stream, const char *in, sterna_export *plan,
                                  sterna_settings *s, sterna_facts *facts, sterna_error *err)
 {
-    sterna_status status =
-        sterna_export_open(stream->file, STERNA_GGUF, false, stream->writer, plan, err);
+    sterna_status status = sterna_export_open(stream->file, s->folder ? STERNA_HF : STERNA_GGUF,
+                                              false, stream->writer, plan, err);
     if (!status) status = sterna_plan(in, plan, s, err);
     if (!status && s->calibrated)
         status = sterna_calibrated(stream->file, in, s, plan, stream->writer, facts, err);
     if (!status) status = write_origin(stream->writer, s, err);
-    if (!status) status = sterna_export_file_type(stream->writer, plan->items, plan->count, err);
+    if (!status && !s->folder)
+        status = sterna_export_file_type(stream->writer, plan->items, plan->count, err);
+    if (!status) status = sterna_model_writer_side_files(stream->writer, stream->file, err);
     if (status) return status;
     stream->method = s->method;
     status = sterna_stream_write(stream, plan->items, plan->count, err);
@@ -52,10 +54,29 @@ static sterna_status write_receipt(const char *in, const char *out, const sterna
     return sterna_receipt_text(receipt, text, err);
 }
 
-static bool is_gguf_name(const char *path)
+static bool ends_with(const char *path, const char *end)
 {
-    size_t size = strlen(path);
-    return size > 5 && strcmp(path + size - 5, ".gguf") == 0;
+    size_t size = strlen(path), tail = strlen(end);
+    return size > tail && strcmp(path + size - tail, end) == 0;
+}
+
+/* A name that is no .gguf file is that of a folder, which holds less. */
+static sterna_status check_target(const char *out, const sterna_quantize_options *options,
+                                  sterna_settings *s, sterna_error *err)
+{
+    if (ends_with(out, ".gguf")) return STERNA_OK;
+    if (s->type != STERNA_TYPE_NATIVE)
+        return sterna_fail(err, STERNA_ERROR_ARGUMENT,
+                           "%s: safetensors cannot hold %s, only native; choose that type or a "
+                           ".gguf file",
+                           out, sterna_type_describe(s->type)->name);
+    if (options->keep && s->keep == STERNA_TYPE_Q8_0)
+        return sterna_fail(err, STERNA_ERROR_ARGUMENT,
+                           "%s: safetensors cannot hold Q8_0; keep embeddings and head in F16",
+                           out);
+    s->folder = true;
+    s->keep = STERNA_TYPE_F16;
+    return STERNA_OK;
 }
 
 sterna_status sterna_quantize_model(const char *in, const char *out,
@@ -67,13 +88,9 @@ sterna_status sterna_quantize_model(const char *in, const char *out,
     sterna_export plan = {0};
     sterna_model_file *file = NULL;
     sterna_stream stream = {.round_scales = true, .finite = true, .stage = "quantizing"};
-    if (!is_gguf_name(out))
-        return sterna_fail(err, STERNA_ERROR_ARGUMENT,
-                           "%s: ternary models are written as GGUF; choose a name that ends in "
-                           ".gguf",
-                           out);
     sterna_facts_start(&facts);
     sterna_status status = sterna_settings_read(options, &s, err);
+    if (!status) status = check_target(out, options, &s, err);
     if (status) return status;
     status = sterna_model_file_open(in, NULL, &file, err);
     if (!status) status = sterna_model_writer_open(out, &stream.writer, err);

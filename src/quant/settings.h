@@ -20,7 +20,8 @@ typedef struct sterna_settings {
     uint32_t group; /* columns that share a scale, with STERNA_SCALES_GROUP; 0 = as the type has */
     sterna_type type, keep;
     int threads;
-    bool named; /* the caller chose the method or the scales */
+    bool folder; /* the output is a Hugging Face folder, not a GGUF file */
+    bool named;  /* the caller chose the method or the scales */
     sterna_calibration_options calibration;
     sterna_propagation propagation;
 } sterna_settings;

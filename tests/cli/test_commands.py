@@ -314,3 +314,42 @@ def test_verify():
     shown = succeeds("verify", LLAMA).stdout
     assert shown.endswith(f"All {len(report['checks'])} checks passed.\n")
     assert succeeds("verify", LLAMA, "--quiet").stdout == ""
+
+
+# ---- Hugging Face folders ----
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gemma2"])
+def test_quantize_into_a_folder(name, tmp_path):
+    """A folder becomes a folder, which runs, verifies and becomes a GGUF file that says the same."""
+    source, out, again = MODELS / name / "hf", tmp_path / "ternary", tmp_path / "again.gguf"
+    before = {path.name for path in source.iterdir()}
+    receipt = as_json("quantize", source, out, "--method", "itf", "--group", 32)
+    assert receipt["ternary_bits_per_weight"] < 3
+    assert {path.name for path in out.iterdir()} <= before | {"model.safetensors"}
+    assert list(tmp_path.iterdir()) == [out]
+    config = json.loads((out / "config.json").read_text())
+    assert config["quantization_config"]["quant_method"] == "sterna"
+    ask = ["-p", "they", "-n", 8, "--ignore-eos", "--temp", 0]
+    said = as_json("run", out, *ask)["text"]
+    succeeds("verify", out)
+    succeeds("convert", out, again)
+    assert as_json("run", again, *ask)["text"] == said
+    assert "already" in fails(1, "quantize", source, out, "--method", "itf")
+    assert "native" in fails(1, "quantize", source, tmp_path / "b", "--method", "itf", "--type", "Q2_0")
+    assert "such a folder" in fails(1, "quantize", again, tmp_path / "b", "--method", "itf")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.gguf", "ternary"]
+
+
+def test_a_folder_keeps_its_transform(tmp_path, text):
+    """Calibrated, with a Hadamard transform: config.json tells it, GGUF takes it over."""
+    source, out, again = MODELS / "llama" / "hf", tmp_path / "ternary", tmp_path / "again.gguf"
+    receipt = as_json("quantize", source, out, "--tokens", 512, "--group", 32, "--threads", 1)
+    assert receipt["settings"]["transform"] is True
+    keys = json.loads((out / "config.json").read_text())["quantization_config"]
+    assert any("hadamard.weight_names" in key for key in keys)
+    succeeds("verify", out)
+    succeeds("convert", out, again)
+    score = ["--text", text, "--context", 64]
+    there, here = as_json("eval", out, *score)["perplexity"], as_json("eval", again, *score)["perplexity"]
+    assert there == pytest.approx(here, rel=1e-3)
+    assert "transformed" in fails(1, "convert", out, tmp_path / "bare.safetensors")

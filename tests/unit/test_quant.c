@@ -464,7 +464,7 @@ static void bad_weights_are_refused(void **state)
     assert_int_equal(
         sterna_quantize_model(path_of("bad.gguf"), path_of("x.bin"), &options, NULL, &err),
         STERNA_ERROR_ARGUMENT);
-    assert_non_null(strstr(err.message, "ends in .gguf"));
+    assert_non_null(strstr(err.message, "must end in .gguf"));
 }
 
 /* Any allocation may fail; nothing is left behind. */

@@ -8,11 +8,27 @@
 
 typedef struct quantize_settings {
     cli_model_settings model;
-    const char *method, *type, *scales, *keep, *calibration;
-    uint64_t tokens, group;
+    const char *method, *type, *group, *keep, *calibration;
+    uint64_t tokens;
     double drift, residual, damping;
     bool portable, json, quiet, tensors;
 } quantize_settings;
+
+/* --group: a number of columns, or all of a row or of the tensor. */
+static bool read_group(const char *text, sterna_quantize_options *options)
+{
+    double columns;
+    if (!text) return true;
+    if (strcmp(text, "row") == 0 || strcmp(text, "tensor") == 0) {
+        options->scales = text;
+        return true;
+    }
+    if (!cli_number(text, &columns) || columns < 1 || columns > 1 << 20 ||
+        columns != (double)(uint32_t)columns)
+        return false;
+    options->group = (uint32_t)columns;
+    return true;
+}
 
 static int run_quantize(const cli_command *command, const void *from, int operands, char **operand)
 {
@@ -21,19 +37,20 @@ static int run_quantize(const cli_command *command, const void *from, int operan
     sterna_error err;
     cli_progress progress;
     char *receipt = NULL;
-    (void)command;
     (void)operands;
     memset(&err, 0, sizeof err);
     memset(&options, 0, sizeof options);
+    if (!read_group(settings->group, &options))
+        return cli_usage_error(
+            command->name, "--group is a number of columns from 1 to %d, row or tensor, not '%s'",
+            1 << 20, settings->group);
     cli_progress_start(&progress, settings->quiet || settings->json);
     options.method = settings->method;
     options.type = settings->type;
-    options.scales = settings->scales;
     options.keep = settings->keep;
     options.threads = (int)settings->model.threads;
     options.calibration = settings->calibration;
     options.tokens = (uint32_t)settings->tokens;
-    options.group = (uint32_t)settings->group;
     options.portable = settings->portable;
     options.drift = settings->drift > 0 ? (float)settings->drift : -1;
     options.residual = settings->residual > 0 ? (float)settings->residual : -1;
@@ -65,8 +82,9 @@ static const cli_option quantize_options[] = {
      "layout of the ternary tensors: native is Sterna's own, the smallest, for any width and "
      "group; "
      "the others are known to llama.cpp or its forks (default native)"},
-    {"scales", 0, CLI_CHOICE, "group|row|tensor", 0, 0, offsetof(quantize_settings, scales),
-     "one scale for each group of the layout, row or tensor (default group)"},
+    {"group", 0, CLI_TEXT, "N|row|tensor", 0, 0, offsetof(quantize_settings, group),
+     "columns that share a scale: a number, all of a row or all of the tensor (default 128 for "
+     "native, else as the layout has; a multiple of that)"},
     {"keep", 0, CLI_CHOICE, "Q8_0|F16", 0, 0, offsetof(quantize_settings, keep),
      "type of the embeddings and the head, which stay out of it (default Q8_0)"},
     {"portable", 0, CLI_FLAG, NULL, 0, 0, offsetof(quantize_settings, portable),
@@ -78,8 +96,6 @@ static const cli_option quantize_options[] = {
      "built-in set; three eighths of the tokens are the model's own in any case"},
     {"tokens", 0, CLI_SIZE, "N", 512, 1 << 24, offsetof(quantize_settings, tokens),
      "tokens to calibrate with: more take longer and give a better model (default 16k)"},
-    {"group", 0, CLI_INTEGER, "N", 32, 1 << 20, offsetof(quantize_settings, group),
-     "columns that share a scale: a multiple of what the layout has (default: that)"},
     {"drift", 0, CLI_REAL, "X", 0, 1, offsetof(quantize_settings, drift),
      "share of the error of its input that a matrix takes back (default 0.5)"},
     {"residual", 0, CLI_REAL, "X", 0, 1, offsetof(quantize_settings, residual),
@@ -111,7 +127,7 @@ const cli_command cli_command_quantize = {
         "`sterna eval`.",
     .examples = "sterna quantize model.gguf small.gguf\n"
                 "sterna quantize model.gguf small.gguf --calib mine.txt --tokens 64k\n"
-                "sterna quantize folder small.gguf --method absmean --scales tensor --type TQ2_0\n"
+                "sterna quantize folder small.gguf --method absmean --group tensor --type TQ2_0\n"
                 "sterna quantize model.gguf small.gguf --json > receipt.json\n",
     .options = quantize_options,
     .option_count = CLI_COUNT(quantize_options),

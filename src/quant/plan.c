@@ -109,7 +109,7 @@ sterna_status sterna_plan(const char *in, sterna_export *plan, sterna_settings *
     if (plan->ternarize && s->calibrated)
         return sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
                            "%s: the weights were trained for one scale per tensor (BitNet): choose "
-                           "--method absmean --scales tensor",
+                           "--method absmean --group tensor",
                            in);
     sterna_status status = STERNA_OK;
     for (size_t i = 0; i < plan->count && !status; i++) {

@@ -280,10 +280,10 @@ def test_convert_to_nowhere(tmp_path):
 # ---- quantize ----
 
 @pytest.mark.parametrize("options", [["--tokens", "1k", "--threads", "1"],
-                                     ["--tokens", "512", "--portable", "--group", "256", "--threads", "1"], ["--method", "absmean", "--scales", "tensor", "--type", "TQ1_0"],
-                                     ["--method", "itf", "--scales", "row", "--keep", "F16", "--type", "Q2_0"],
+                                     ["--tokens", "512", "--portable", "--group", "256", "--threads", "1"], ["--method", "absmean", "--group", "tensor", "--type", "TQ1_0"],
+                                     ["--method", "itf", "--group", "row", "--keep", "F16", "--type", "Q2_0"],
                                      ["--method", "itf", "--group", "96"], ["--method", "itf", "--group", "100"],
-                                     ["--method", "absmean", "--scales", "tensor"]])
+                                     ["--method", "absmean", "--group", "tensor"]])
 def test_quantize(options, tmp_path, text, wide):
     out = tmp_path / "ternary.gguf"
     receipt = as_json("quantize", wide, out, *options)

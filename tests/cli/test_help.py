@@ -44,7 +44,7 @@ def test_options_of_the_specification():
         "inspect": "json",
         "tokenize": "file decode special bos json",
         "template": "messages tools set no-generation-prompt",
-        "quantize": "method type scales keep portable calib tokens group drift residual damping json",
+        "quantize": "method type group keep portable calib tokens drift residual damping json",
         "convert": "type json",
         "verify": "json",
     }

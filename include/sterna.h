@@ -339,7 +339,7 @@ typedef struct sterna_quantize_options {
     void *progress_context;
     /* method sterna only */
     const char *calibration; /* text, or JSON lines with a "text" each (.jsonl); NULL = built in */
-    uint32_t tokens;         /* of calibration, in windows of 512; 0 = 16384 */
+    uint32_t tokens;         /* of calibration, in windows of 512; 0 = 16k to 64k by size */
     uint32_t group;          /* columns that share a scale: a multiple of the layout's; 0 = that */
     bool portable;           /* no transform of the inputs, so that any engine can run the file */
     float drift, residual;   /* how much of earlier errors a matrix takes back: of its input, of the

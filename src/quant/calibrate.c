@@ -15,8 +15,11 @@ enum {
     MAX_TOKENS = 1 << 24,
     MAX_SESSIONS = 16, /* that write at the same time, in at most CACHE_BYTES */
     CACHE_BYTES = 1 << 30,
-    PREFIX = 3 /* tokens that a window which the model writes starts with */
+    PREFIX = 3, /* tokens that a window which the model writes starts with */
+    FEWEST_TOKENS = 1 << 14,
+    MOST_TOKENS = 1 << 16
 };
+static const double usual_work = 5e13; /* tokens times weights of the layers */
 
 static bool ends_in(const char *path, const char *end)
 {
@@ -54,7 +57,7 @@ static sterna_status read_text(const char *path, sterna_buffer *text, sterna_err
 {
     if (!path) {
         for (size_t i = 0; i < sterna_calibration_text_count; i++) {
-            const sterna_text *part = &sterna_calibration_texts[i];
+            const sterna_text *part = sterna_calibration_texts[i];
             sterna_buffer_add(text, part->data, part->size);
             sterna_buffer_add_text(text, "\n\n");
         }
@@ -207,17 +210,29 @@ static sterna_status generate(sterna_model *model, const int32_t *tokens, size_t
     return status;
 }
 
+size_t sterna_calibration_usual_tokens(const sterna_config *config)
+{
+    double width = config->width, heads = 2.0 * (config->heads + config->kv_heads), weights = 0;
+    for (uint32_t i = 0; i < config->n_layers; i++)
+        weights += width * (heads * config->head_dim + 3.0 * config->layers[i].ffn_width);
+    double tokens = usual_work / weights;
+    if (!(tokens > FEWEST_TOKENS)) return FEWEST_TOKENS;
+    return tokens < MOST_TOKENS ? (size_t)tokens : MOST_TOKENS;
+}
+
 static sterna_status make(sterna_model *model, const char *text, size_t size,
                           const sterna_calibration_options *options, sterna_calibration *out,
                           sterna_error *err)
 {
     int32_t *tokens = NULL;
     size_t count = 0;
-    uint32_t context = sterna_decoder_config(model->decoder)->context;
+    const sterna_config *config = sterna_decoder_config(model->decoder);
+    uint32_t context = config->context;
+    size_t wanted = options->tokens ? options->tokens : sterna_calibration_usual_tokens(config);
     sterna_status status = sterna_encode(model->tokenizer, text, size, 0, &tokens, &count, err);
     if (status) return status;
     out->length = context < STERNA_CALIBRATION_WINDOW ? context : STERNA_CALIBRATION_WINDOW;
-    out->windows = (options->tokens + out->length - 1) / out->length;
+    out->windows = (wanted + out->length - 1) / out->length;
     size_t from_text = (out->windows * 5 + 7) / 8, whole = count / out->length;
     if (count < 2)
         status = sterna_fail(err, STERNA_ERROR_ARGUMENT, "%s holds no calibration text",

@@ -1,9 +1,8 @@
 /* Calibration text as windows of tokens: what the quantizer looks at while it fits.
  *
- * Five eighths of the windows come from text: a file of the caller, or a small built-in set (verse,
- * prose, articles, dialogue, code, lists; calibration_text.c). The rest the model itself writes,
- * sampled at temperature 1, which shows it what it knows best. Where the text is short, the model
- * writes more.
+ * Five eighths of the windows come from text: a file of the caller, or a small built-in set
+ * (calibration_text.c). The rest the model itself writes, sampled at temperature 1, which shows it
+ * what it knows best. Where the text is short, the model writes more.
  */
 #ifndef STERNA_QUANT_CALIBRATE_H
 #define STERNA_QUANT_CALIBRATE_H
@@ -13,6 +12,7 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
+#include "model/config.h"
 
 enum { STERNA_CALIBRATION_WINDOW = 512 }; /* tokens; less where the model's context is shorter */
 
@@ -24,7 +24,7 @@ typedef struct sterna_calibration {
 
 typedef struct sterna_calibration_options {
     const char *path; /* text, or JSON lines with a "text" each (.jsonl); NULL = the built-in set */
-    size_t tokens;    /* wanted, rounded up to windows */
+    size_t tokens;    /* wanted, rounded up to windows; 0 = the usual number */
     int threads;
     sterna_progress progress;
     void *progress_context;
@@ -34,10 +34,13 @@ typedef struct sterna_calibration_options {
  * holds no tokenizer or the file holds no text. */
 sterna_status sterna_calibration_make(const char *model, const sterna_calibration_options *options,
                                       sterna_calibration *out, sterna_error *err);
+/* How many tokens are worth their time: as many as a fixed amount of work allows, from 16,384 (the
+ * second moments of a 7B model's widest input have a rank of 11,008 to fill) to 65,536. */
+size_t sterna_calibration_usual_tokens(const sterna_config *config);
 void sterna_calibration_free(sterna_calibration *calibration);
 
 /* calibration_text.c */
-extern const sterna_text sterna_calibration_texts[];
+extern const sterna_text *const sterna_calibration_texts[];
 extern const size_t sterna_calibration_text_count;
 
 #endif

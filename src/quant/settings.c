@@ -5,8 +5,6 @@
 
 #include "base/cpu.h"
 
-enum { USUAL_TOKENS = 16384 };
-
 static const char *const scale_names[] = {"group", "row", "tensor"};
 
 const char *sterna_settings_method(const sterna_settings *s)
@@ -62,12 +60,11 @@ static sterna_status read_calibration(const sterna_quantize_options *options, st
         return sterna_fail(err, STERNA_ERROR_ARGUMENT,
                            "quantize: strengths must be finite numbers and the damping one from 0 "
                            "to 100");
-    s->calibration =
-        (sterna_calibration_options){.path = options->calibration,
-                                     .tokens = options->tokens ? options->tokens : USUAL_TOKENS,
-                                     .threads = s->threads,
-                                     .progress = options->progress,
-                                     .progress_context = options->progress_context};
+    s->calibration = (sterna_calibration_options){.path = options->calibration,
+                                                  .tokens = options->tokens,
+                                                  .threads = s->threads,
+                                                  .progress = options->progress,
+                                                  .progress_context = options->progress_context};
     s->propagation = (sterna_propagation){.fitter = sterna_fitter_of("sterna"),
                                           .compensation = sterna_compensation_usual(0, s->threads),
                                           .drift = strength(options->drift, 0.5f),

@@ -353,6 +353,31 @@ static void ternary_weights_stay(void **state)
     plan_close(&p);
 }
 
+/* 135M, 1.5B and 7B: fewer tokens for more weights, between the two limits. */
+static void larger_models_get_fewer_tokens(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t layers, width, heads, kv_heads, head_dim, ffn;
+        size_t least, most;
+    } models[] = {{30, 576, 9, 3, 64, 1536, 65536, 65536},
+                  {28, 1536, 12, 2, 128, 8960, 30000, 45000},
+                  {32, 4096, 32, 32, 128, 11008, 16384, 16384}};
+    for (size_t m = 0; m < sizeof models / sizeof *models; m++) {
+        sterna_layer_config layers[32];
+        const sterna_config config = {.n_layers = models[m].layers,
+                                      .width = models[m].width,
+                                      .heads = models[m].heads,
+                                      .kv_heads = models[m].kv_heads,
+                                      .head_dim = models[m].head_dim,
+                                      .layers = layers};
+        for (size_t i = 0; i < 32; i++)
+            layers[i] = (sterna_layer_config){.ffn_width = models[m].ffn};
+        size_t tokens = sterna_calibration_usual_tokens(&config);
+        assert_in_range(tokens, models[m].least, models[m].most);
+    }
+}
+
 static bool stop(void *context, const char *stage, double done, double total)
 {
     (void)stage;
@@ -420,9 +445,13 @@ static int remove_path(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rotation_keeps_products),   cmocka_unit_test(metadata_say_the_transform),
-        cmocka_unit_test(every_family_goes_through), cmocka_unit_test(ternary_weights_stay),
-        cmocka_unit_test(says_what_is_wrong),        cmocka_unit_test(survives_failing_memory),
+        cmocka_unit_test(rotation_keeps_products),
+        cmocka_unit_test(metadata_say_the_transform),
+        cmocka_unit_test(every_family_goes_through),
+        cmocka_unit_test(ternary_weights_stay),
+        cmocka_unit_test(larger_models_get_fewer_tokens),
+        cmocka_unit_test(says_what_is_wrong),
+        cmocka_unit_test(survives_failing_memory),
     };
     return cmocka_run_group_tests(tests, make_path, remove_path);
 }

@@ -8,11 +8,17 @@
 
 typedef struct quantize_settings {
     cli_model_settings model;
-    const char *method, *type, *group, *keep, *calibration;
+    const char *method, *type, *group, *keep, *keep_type, *stages, *recipe, *calibration;
     uint64_t tokens;
-    double drift, residual, damping;
-    bool portable, json, quiet, tensors;
+    double drift, residual, damping, outliers, bits;
+    bool portable, asymmetric, json, quiet, tensors;
 } quantize_settings;
+
+/* Of the command: below 0 is not given. Of the library: 0 is the usual, below 0 none. */
+static float strength(double value)
+{
+    return value < 0 ? 0 : value > 0 ? (float)value : -1;
+}
 
 /* --group: a number of columns, or all of a row or of the tensor. */
 static bool read_group(const char *text, sterna_quantize_options *options)
@@ -48,17 +54,19 @@ static int run_quantize(const cli_command *command, const void *from, int operan
     options.method = settings->method;
     options.type = settings->type;
     options.keep = settings->keep;
+    options.keep_type = settings->keep_type;
+    options.asymmetric = settings->asymmetric;
+    options.stages = settings->stages;
+    options.recipe = settings->recipe;
+    options.outliers = (float)(settings->outliers / 100);
+    options.bits = (float)settings->bits;
     options.threads = (int)settings->model.threads;
     options.calibration = settings->calibration;
     options.tokens = (uint32_t)settings->tokens;
     options.portable = settings->portable;
-    options.drift = settings->drift > 0 ? (float)settings->drift : -1;
-    options.residual = settings->residual > 0 ? (float)settings->residual : -1;
+    options.drift = strength(settings->drift);
+    options.residual = strength(settings->residual);
     options.damping = (float)settings->damping;
-    if (settings->method && strcmp(settings->method, "sterna") != 0) { /* these look at no text */
-        options.drift = options.residual = 0;
-        options.damping = 0;
-    }
     options.progress = cli_progress_report;
     options.progress_context = &progress;
     sterna_status status = sterna_quantize(operand[0], operand[1], &options, &receipt, &err);
@@ -71,12 +79,14 @@ static int run_quantize(const cli_command *command, const void *from, int operan
     return cli_show_report(receipt, settings->json, settings->tensors);
 }
 
-static const quantize_settings quantize_defaults = {.drift = 0.5, .residual = 0.5, .damping = 0.01};
+static const quantize_settings quantize_defaults = {.drift = -1, .residual = -1};
 static const cli_option quantize_options[] = {
-    {"method", 0, CLI_CHOICE, "sterna|itf|absmean", 0, 0, offsetof(quantize_settings, method),
+    {"method", 0, CLI_CHOICE, "sterna|pt2|itf|absmean|twn", 0, 0,
+     offsetof(quantize_settings, method),
      "how trits and scales are found: sterna fits every matrix to the inputs that calibration text "
-     "gives it, itf fits the weights alone to the least squared error, absmean scales by the mean "
-     "magnitude as BitNet does (default sterna)"},
+     "gives it; pt2 does so as PT2-LLM, to compare with; itf fits the weights alone to the least "
+     "squared error, absmean scales by the mean magnitude as BitNet does, twn by the mean of those "
+     "above 0.7 of it (default sterna)"},
     {"type", 0, CLI_CHOICE, "native|TQ1_0|TQ2_0|Q2_0|PQ2_0|PTQ1_0", 0, 0,
      offsetof(quantize_settings, type),
      "layout of the ternary tensors: native is Sterna's own, the smallest, for any width and "
@@ -85,12 +95,26 @@ static const cli_option quantize_options[] = {
     {"group", 0, CLI_TEXT, "N|row|tensor", 0, 0, offsetof(quantize_settings, group),
      "columns that share a scale: a number, all of a row or all of the tensor (default 128 for "
      "native, else as the layout has; a multiple of that)"},
-    {"keep", 0, CLI_CHOICE, "Q8_0|F16", 0, 0, offsetof(quantize_settings, keep),
-     "type of the embeddings and the head, which stay out of it (default Q8_0)"},
+    {"keep", 0, CLI_TEXT, "LIST", 0, 0, offsetof(quantize_settings, keep),
+     "what does not become ternary, separated by commas: embed, head, vision, and names of "
+     "tensors, "
+     "in which * stands for any text (default embed,head,vision)"},
+    {"keep-type", 0, CLI_CHOICE, "Q8_0|F16", 0, 0, offsetof(quantize_settings, keep_type),
+     "type of what is kept (default Q8_0)"},
+    {"asymmetric", 0, CLI_FLAG, NULL, 0, 0, offsetof(quantize_settings, asymmetric),
+     "a shift beside every scale (methods sterna and itf; pt2 always has one)"},
     {"portable", 0, CLI_FLAG, NULL, 0, 0, offsetof(quantize_settings, portable),
      "leave out the Hadamard transform of the inputs, so that engines run the file that know its "
      "tensor types but not the transform"},
-    {NULL, 0, CLI_HEADING, NULL, 0, 0, 0, "Calibration (method sterna)"},
+    {"recipe", 0, CLI_FILE, "FILE", 0, 0, offsetof(quantize_settings, recipe),
+     "take all decisions of an earlier run again: a recipe, or the receipt that holds it"},
+    {NULL, 0, CLI_HEADING, NULL, 0, 0, 0, "Precision (method sterna)"},
+    {"outliers", 0, CLI_PERCENT, "P%", 0, 50, offsetof(quantize_settings, outliers),
+     "share of every matrix's columns that stay int8, those whose rounding would cost most"},
+    {"bits", 0, CLI_REAL, "N", 1, 8.5, offsetof(quantize_settings, bits),
+     "bits a weight of the layers' matrices, scales counted: those that the model needs most get a "
+     "second plane, Q4_0 or Q8_0 (default: all become ternary)"},
+    {NULL, 0, CLI_HEADING, NULL, 0, 0, 0, "Calibration (methods sterna and pt2)"},
     {"calib", 0, CLI_FILE, "FILE", 0, 0, offsetof(quantize_settings, calibration),
      "text to calibrate with, or JSON lines with a \"text\" each (.jsonl); default: a small "
      "built-in set; three eighths of the tokens are the model's own in any case"},
@@ -104,6 +128,9 @@ static const cli_option quantize_options[] = {
      "(default 0.5)"},
     {"damping", 0, CLI_REAL, "X", 0.0001, 1, offsetof(quantize_settings, damping),
      "added to the diagonal of the inputs' second moments, as a share of its mean (default 0.01)"},
+    {"stages", 0, CLI_TEXT, "LIST", 0, 0, offsetof(quantize_settings, stages),
+     "steps of the fit to take, to compare with: order, columns, refit, descent, separated by "
+     "commas, or none (default all; for pt2: its reordering, its compensation, its alignment)"},
     CLI_THREADS_OPTION(quantize_settings),
     {"tensors", 0, CLI_FLAG, NULL, 0, 0, offsetof(quantize_settings, tensors),
      "list every tensor in the receipt"},

@@ -96,6 +96,17 @@ static bool whole_number(const char *text, bool sizes, uint64_t *out)
     return true;
 }
 
+/* "0.5%" or "0.5" */
+static bool percentage(const char *text, double *out)
+{
+    char number[32];
+    size_t length = strcspn(text, "%");
+    if (length >= sizeof number || (text[length] && text[length + 1])) return false;
+    memcpy(number, text, length);
+    number[length] = '\0';
+    return cli_number(number, out);
+}
+
 static bool in_range(const cli_option *option, uint64_t value)
 {
     /* bounds stay below 2^53, where doubles hold every whole number */
@@ -105,6 +116,7 @@ static bool in_range(const cli_option *option, uint64_t value)
 static int bad_value(const cli_command *command, const cli_option *option, const char *value)
 {
     const char *kind = option->kind == CLI_REAL ? "a number" : "a whole number";
+    if (option->kind == CLI_PERCENT) kind = "a percentage";
     if (option->kind == CLI_NUMBERS) kind = "whole numbers, separated by commas,";
     cli_usage_error(command->name, "--%s takes %s from %.16g to %.16g, not '%s'", option->name,
                     kind, option->low, option->high, value);
@@ -166,9 +178,12 @@ static int store(const cli_command *command, const cli_option *option, const cha
         *(uint64_t *)field = number;
         break;
     }
-    case CLI_REAL: {
+    case CLI_REAL:
+    case CLI_PERCENT: {
         double number = 0;
-        if (!cli_number(value, &number) || number < option->low || number > option->high)
+        bool valid =
+            option->kind == CLI_REAL ? cli_number(value, &number) : percentage(value, &number);
+        if (!valid || number < option->low || number > option->high)
             return bad_value(command, option, value);
         *(double *)field = number;
         break;

@@ -31,6 +31,7 @@ typedef enum cli_kind {
     CLI_INTEGER, /* uint64_t in [low, high] */
     CLI_SIZE,    /* uint64_t in [low, high]; k, m, g multiply by 2^10, 2^20, 2^30 */
     CLI_REAL,    /* double in [low, high] */
+    CLI_PERCENT, /* the same; a % may stand behind it */
     CLI_TEXT,    /* const char * */
     CLI_FILE,    /* const char *: a file's name */
     CLI_CHOICE,  /* const char *: one of the words in `argument`, which a | separates */

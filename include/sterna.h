@@ -329,11 +329,16 @@ STERNA_API sterna_status sterna_convert(const char *in, const char *out,
  * and the ternary one's, go through the layers, and every matrix is fitted to the inputs that it
  * will really get (docs/QUANTIZATION.md). The others look at the weights alone. */
 typedef struct sterna_quantize_options {
-    const char *method; /* "sterna" (NULL), "itf", "absmean" */
-    const char
-        *type; /* layout: "TQ2_0", "TQ1_0", "Q2_0", "PQ2_0", "PTQ1_0"; NULL = the method's choice */
+    const char *method; /* "sterna" (NULL), "pt2", "itf", "absmean", "twn" */
+    const char *type;   /* layout: "native" (NULL), "TQ2_0", "TQ1_0", "Q2_0", "PQ2_0", "PTQ1_0" */
     const char *scales; /* "group" (NULL: as the layout has), "row", "tensor" */
-    const char *keep;   /* type of embeddings and head: "Q8_0" (NULL), "F16" */
+    /* what does not become ternary: "embed", "head", "vision" and names of tensors, in which * and
+     * ? stand for any text and any letter, separated by commas; NULL = "embed,head,vision" */
+    const char *keep;
+    const char *keep_type; /* their type: "Q8_0" (NULL), "F16" */
+    const char *recipe; /* a recipe, or a receipt with one: takes all its decisions again; what is
+                           set here beside it stays */
+    bool asymmetric;    /* a shift beside every scale (not absmean, twn) */
     int threads;
     sterna_progress progress;
     void *progress_context;
@@ -345,6 +350,10 @@ typedef struct sterna_quantize_options {
     float drift, residual;   /* how much of earlier errors a matrix takes back: of its input, of the
                                 residual stream; 0 = 0.5, negative = nothing */
     float damping;           /* of the inputs' second moments; 0 = 0.01 */
+    const char *stages;      /* of the fit, for comparison: "order,columns,refit,descent" (NULL) */
+    float outliers;          /* share of every matrix's columns that stay int8 */
+    float bits;              /* a weight of the layers' matrices: some get a second plane, Q4_0 or
+                                Q8_0, those that need it most; 0 = all become ternary */
 } sterna_quantize_options;
 
 /* Makes a ternary model. *receipt (may be NULL) is a JSON object: settings, per tensor type, bits

@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "quant/rotate.h"
+#include "quant/sensitivity.h"
 
 /* What a model must not have to be calibrated. */
 static sterna_status check_source(const sterna_model_file *file, sterna_error *err)
@@ -85,8 +86,16 @@ sterna_status sterna_calibrated(const sterna_model_file *file, const char *in,
     facts->length = calibration.length;
     facts->generated = calibration.generated;
     sterna_facts_stage(facts, "calibration text");
-    status = sterna_propagate(file, &calibration, &settings->propagation, plan->items, plan->count,
-                              &rules, err);
+    if (settings->bits > 0) {
+        status = sterna_sensitivity(file, &calibration, &settings->propagation, plan->items,
+                                    plan->count, err);
+        if (!status)
+            status = sterna_allocate(plan->items, plan->count, settings->bits, &facts->bits, err);
+        sterna_facts_stage(facts, "sensitivities");
+    }
+    if (!status)
+        status = sterna_propagate(file, &calibration, &settings->propagation, plan->items,
+                                  plan->count, &rules, err);
     sterna_calibration_free(&calibration);
     sterna_facts_stage(facts, "fitting layers");
     if (!status) status = write_rotation(&rules, plan, writer, err);

@@ -43,6 +43,8 @@ int sterna_facts_describe(const sterna_facts *facts, json_t *receipt)
             json_pack("{s:I, s:I, s:I}", "tokens", (json_int_t)(facts->windows * facts->length),
                       "window", (json_int_t)facts->length, "generated_tokens",
                       (json_int_t)(facts->generated * facts->length)));
+    if (facts->bits > 0)
+        failed |= json_object_set_new(receipt, "matrix_bits_per_weight", json_real(facts->bits));
     failed |= json_object_set_new(receipt, "stages", stages);
     failed |= json_object_set_new(receipt, "time_s", json_real(facts->last - facts->start));
     failed |= json_object_set_new(receipt, "peak_bytes", json_integer((json_int_t)peak_memory()));

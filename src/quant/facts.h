@@ -14,6 +14,7 @@ typedef struct sterna_facts {
         double seconds;
     } stages[STERNA_FACTS_STAGES];
     size_t n_stages;
+    double bits; /* a weight of the layers' matrices, where they were limited; else 0 */
     /* calibration; windows 0: there was none */
     size_t windows, length, generated; /* windows, tokens of each, windows that the model wrote */
 } sterna_facts;

@@ -146,9 +146,18 @@ static double fit_least_squares(float *magnitudes, size_t count)
 double sterna_fit_scale(sterna_fit_method method, float *magnitudes, size_t count)
 {
     if (count == 0) return 0;
-    if (method == STERNA_FIT_ABSMEAN)
-        return sterna_fit_above(magnitudes, count, 0).sum / (double)count;
-    return fit_least_squares(magnitudes, count);
+    if (method == STERNA_FIT_ITF) return fit_least_squares(magnitudes, count);
+    double mean = sterna_fit_above(magnitudes, count, 0).sum / (double)count;
+    if (method == STERNA_FIT_ABSMEAN) return mean;
+    sterna_fit_part part =
+        sterna_fit_above(magnitudes, count, sterna_fit_threshold(method, mean, 0, 0));
+    return part.sum / (double)part.count; /* the largest is at least the mean: part is not empty */
+}
+
+float sterna_fit_threshold(sterna_fit_method method, double mean, double scale, float stored)
+{
+    if (method == STERNA_FIT_TWN) return (float)(0.7 * mean);
+    return (method == STERNA_FIT_ABSMEAN ? (float)scale : stored) * 0.5f;
 }
 
 float sterna_fit_round(double scale)

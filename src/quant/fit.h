@@ -10,9 +10,10 @@
 #include <stdint.h>
 
 typedef enum sterna_fit_method {
-    STERNA_FIT_ITF,    /* least squares, exactly: the best of all fixed points of iterative ternary
-                          fitting (arXiv 2510.03267, eq. 8-10, without the shift) */
-    STERNA_FIT_ABSMEAN /* a = mean|w|, t = RoundClip(w / a): BitNet b1.58, arXiv 2402.17764 */
+    STERNA_FIT_ITF,     /* least squares, exactly: the best of all fixed points of iterative ternary
+                           fitting (arXiv 2510.03267, eq. 8-10, without the shift) */
+    STERNA_FIT_ABSMEAN, /* a = mean|w|, t = RoundClip(w / a): BitNet b1.58, arXiv 2402.17764 */
+    STERNA_FIT_TWN      /* nonzero above 0.7 mean|w|, a = the mean of those: arXiv 1605.04711 */
 } sterna_fit_method;
 
 /* The weights whose magnitude is at least a threshold. */
@@ -36,6 +37,10 @@ sterna_fit_part sterna_fit_above(const float *magnitudes, size_t count, float th
 /* The scale of a run of finite weights from its magnitudes, not yet rounded. Magnitudes may be
  * reordered. */
 double sterna_fit_scale(sterna_fit_method method, float *magnitudes, size_t count);
+
+/* The magnitude above which a weight becomes nonzero, for a run whose mean magnitude and scale are
+ * known; `stored` is what the scale becomes in the file. */
+float sterna_fit_threshold(sterna_fit_method method, double mean, double scale, float stored);
 
 /* What a scale becomes in the file: float16. 0 where it underflows, infinity where it overflows. */
 float sterna_fit_round(double scale);

@@ -19,6 +19,27 @@ const sterna_fitter *sterna_fitter_of(const char *name)
     return NULL;
 }
 
+bool sterna_fit_find(sterna_item *items, size_t n_items, const sterna_matrix_place *place,
+                     sterna_fit_rows *out)
+{
+    const sterna_tensor *tensor = place->tensor;
+    uint64_t rows = sterna_tensor_rows(tensor), row_bytes = rows ? tensor->bytes / rows : 0;
+    const uint8_t *begin = tensor->native ? NULL : tensor->data + place->first_row * row_bytes;
+    for (size_t i = 0; i < n_items; i++) {
+        sterna_item *item = &items[i];
+        const sterna_tensor *source = item->tensor;
+        bool fits = item->verb == STERNA_VERB_FIT || item->verb == STERNA_VERB_READY;
+        if (!fits || (tensor->native && source->native != tensor->native)) continue;
+        if (!tensor->native && (begin < source->data || begin >= source->data + source->bytes))
+            continue;
+        uint64_t row =
+            tensor->native ? place->first_row : (uint64_t)(begin - source->data) / row_bytes;
+        *out = (sterna_fit_rows){item, row, place->rows};
+        return true;
+    }
+    return false;
+}
+
 static bool is_ternary(const sterna_item *item)
 {
     return sterna_type_describe(item->type)->kind == STERNA_KIND_TERNARY;

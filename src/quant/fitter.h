@@ -6,6 +6,7 @@
 #ifndef STERNA_QUANT_FITTER_H
 #define STERNA_QUANT_FITTER_H
 
+#include "model/model.h"
 #include "quant/compensate.h"
 #include "quant/stream.h"
 
@@ -25,6 +26,11 @@ typedef struct sterna_fit_rows {
     sterna_item *item;
     uint64_t item_row, rows;
 } sterna_fit_rows;
+
+/* The item to be fitted, or fitted already, that holds the rows of a matrix: the same bytes of the
+ * file. False when there is none: it stays as it is. */
+bool sterna_fit_find(sterna_item *items, size_t n_items, const sterna_matrix_place *place,
+                     sterna_fit_rows *out);
 
 /* Fits w[sum of rows][cols] with the second moments h [cols][cols] of its inputs. Parts in a row
  * that become the same form are fitted together. Group, levels and outliers come from the items;

@@ -1,6 +1,10 @@
 #include "quant/plan.h"
 
+#include <fnmatch.h>
+#include <string.h>
+
 #include "base/memory.h"
+#include "quant/recipe.h"
 #include "quant/roles.h"
 
 enum { NATIVE_GROUP = 128 };
@@ -30,6 +34,29 @@ static bool convert_exactly(sterna_item *item)
     return exact;
 }
 
+/* Is the item in the list of what is kept? "embed", "head" and "vision" are parts of a model, all
+ * else names of tensors. */
+static sterna_status find_kept(const sterna_item *item, const char *list, bool *kept,
+                               sterna_error *err)
+{
+    char word[STERNA_EXPORT_NAME_BYTES];
+    const char *part = sterna_component_name(sterna_component_of(item->name));
+    *kept = false;
+    for (const char *at = list; *at; at += *at == ',') {
+        size_t length = strcspn(at, ",");
+        if (length >= sizeof word)
+            return sterna_fail(err, STERNA_ERROR_ARGUMENT,
+                               "quantize: a name in the list of what is kept is longer than %zu "
+                               "bytes",
+                               sizeof word - 1);
+        memcpy(word, at, length);
+        word[length] = '\0';
+        *kept |= strcmp(word, part) == 0 || fnmatch(word, item->name, 0) == 0;
+        at += length;
+    }
+    return STERNA_OK;
+}
+
 /* Columns that share a scale; 0: all of the tensor. */
 static uint64_t group_of(const sterna_item *item, const sterna_settings *s)
 {
@@ -54,43 +81,73 @@ static sterna_status check_group(const sterna_item *item, const sterna_settings 
                        s->group, type->group, type->name, item->name, type->group);
 }
 
-static void plan_item(sterna_item *item, const sterna_settings *s)
+/* What stands beside the trits and scales of a matrix. */
+static void plan_form(sterna_item *item, const sterna_settings *s)
+{
+    const sterna_propagation *p = &s->propagation;
+    sterna_compensation outliers = {.outliers = s->outliers};
+    sterna_item_group(item, group_of(item, s));
+    item->form.shifted = s->asymmetric;
+    item->form.outliers =
+        (uint32_t)sterna_compensation_outliers(&outliers, (size_t)item->tensor->dims[0]);
+    if (!s->calibrated || !p->fitter->shifted) return;
+    item->form.shifted = true;
+    if (!p->compensation.order) return;
+    item->form.shifted = false;
+    item->type = STERNA_TYPE_F16;
+    item->note = "no layout holds the order of its columns: the fitted values as floats";
+}
+
+static void plan_matrix(sterna_item *item, const sterna_settings *s)
+{
+    item->type = sterna_fitting_type(s->type, item->tensor->dims[0]);
+    item->verb = STERNA_VERB_FIT;
+    if (sterna_type_describe(item->type)->kind != STERNA_KIND_TERNARY) {
+        item->verb = STERNA_VERB_ENCODE;
+        item->note = "no ternary block divides its width";
+        return;
+    }
+    if (item->type != s->type) item->note = "the chosen block does not divide its width";
+    sterna_item_group(item, group_of(item, s));
+    if (convert_exactly(item))
+        item->note = "was ternary: kept exactly";
+    else
+        plan_form(item, s);
+}
+
+static sterna_status plan_item(sterna_item *item, const sterna_settings *s, sterna_error *err)
 {
     const sterna_tensor *tensor = item->tensor;
-    switch (sterna_role_of(tensor)) {
-    case STERNA_ROLE_INTEGER: return; /* copied */
-    case STERNA_ROLE_VECTOR:
+    sterna_role role = sterna_role_of(tensor);
+    bool kept = false;
+    if (role == STERNA_ROLE_INTEGER) return STERNA_OK; /* copied */
+    if (role == STERNA_ROLE_VECTOR) {
         item->type = STERNA_TYPE_F32;
         item->verb = STERNA_VERB_ENCODE;
-        return;
-    case STERNA_ROLE_TABLE:
-        item->type = sterna_fitting_type(s->keep, tensor->dims[0]);
-        if (s->folder && tensor->type == STERNA_TYPE_BF16) item->type = STERNA_TYPE_BF16;
+        return STERNA_OK;
+    }
+    sterna_status status = find_kept(item, s->keep, &kept, err);
+    if (role == STERNA_ROLE_TABLE) kept |= sterna_component_of(item->name) == STERNA_COMPONENT_BODY;
+    if (!kept) {
+        plan_matrix(item, s);
+    } else {
+        item->type = sterna_fitting_type(s->keep_type, tensor->dims[0]);
+        if (role == STERNA_ROLE_TABLE && s->folder && tensor->type == STERNA_TYPE_BF16)
+            item->type = STERNA_TYPE_BF16;
         item->verb = STERNA_VERB_ENCODE;
-        break;
-    case STERNA_ROLE_LINEAR:
-        item->type = sterna_fitting_type(s->type, tensor->dims[0]);
-        item->verb = STERNA_VERB_FIT;
-        if (sterna_type_describe(item->type)->kind != STERNA_KIND_TERNARY) {
-            item->verb = STERNA_VERB_ENCODE;
-            item->note = "no ternary block divides its width";
-        } else if (item->type != s->type) {
-            item->note = "the chosen block does not divide its width";
-        }
-        sterna_item_group(item, group_of(item, s));
-        if (item->verb == STERNA_VERB_FIT && convert_exactly(item))
-            item->note = "was ternary: kept exactly";
-        break;
+        if (role == STERNA_ROLE_LINEAR) item->note = "kept";
     }
     if (item->type == tensor->type && item->verb == STERNA_VERB_ENCODE &&
         item->type == STERNA_TYPE_Q8_0)
         item->verb = STERNA_VERB_COPY;
+    return status;
 }
 
 static sterna_status count_linear(const char *in, const sterna_export *plan, sterna_error *err)
 {
     for (size_t i = 0; i < plan->count; i++)
-        if (sterna_type_describe(plan->items[i].type)->kind == STERNA_KIND_TERNARY)
+        if (sterna_type_describe(plan->items[i].type)->kind == STERNA_KIND_TERNARY ||
+            plan->items[i].verb == STERNA_VERB_FIT)
             return STERNA_OK;
     return sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
                        "%s: no weight matrix inside a numbered layer (such as blk.0.ffn_up.weight) "
@@ -113,8 +170,10 @@ sterna_status sterna_plan(const char *in, sterna_export *plan, sterna_settings *
                            in);
     sterna_status status = STERNA_OK;
     for (size_t i = 0; i < plan->count && !status; i++) {
-        plan_item(&plan->items[i], s);
-        status = check_group(&plan->items[i], s, err);
+        status = plan_item(&plan->items[i], s, err);
+        if (!status) status = check_group(&plan->items[i], s, err);
     }
+    if (!status && s->recipe)
+        status = sterna_recipe_apply(s->recipe, s->recipe_path, plan->items, plan->count, err);
     return status ? status : count_linear(in, plan, err);
 }

@@ -229,27 +229,6 @@ static void advance(const propagation *p, uint32_t layer, const bundle *b, size_
 
 /* ---- fitting ---- */
 
-/* The item that holds the rows of a place: the same bytes of the file. */
-static void find_item(const propagation *p, member *one)
-{
-    const sterna_tensor *tensor = one->place.tensor;
-    uint64_t rows = sterna_tensor_rows(tensor), row_bytes = rows ? tensor->bytes / rows : 0;
-    const uint8_t *begin = tensor->native ? NULL : tensor->data + one->place.first_row * row_bytes;
-    one->item = NULL;
-    for (size_t i = 0; i < p->n_items; i++) {
-        sterna_item *item = &p->items[i];
-        const sterna_tensor *source = item->tensor;
-        bool fits = item->verb == STERNA_VERB_FIT || item->verb == STERNA_VERB_READY;
-        if (!fits || (tensor->native && source->native != tensor->native)) continue;
-        if (!tensor->native && (begin < source->data || begin >= source->data + source->bytes))
-            continue;
-        one->item = item;
-        one->item_row =
-            tensor->native ? one->place.first_row : (uint64_t)(begin - source->data) / row_bytes;
-        return;
-    }
-}
-
 /* The part's weights as the made model will run them, on the device. */
 static sterna_status install(const propagation *p, uint32_t layer, sterna_matrix matrix,
                              const member *one, const sterna_hadamard *rotation)
@@ -328,7 +307,10 @@ static sterna_status find_parts(const propagation *p, uint32_t layer, const bund
         sterna_status status = sterna_decoder_find_matrix(
             p->full.decoder, p->file, layer, (sterna_matrix)(b->first + i), &one->place, p->err);
         if (status) return status;
-        find_item(p, one);
+        sterna_fit_rows found = {0};
+        sterna_fit_find(p->items, p->n_items, &one->place, &found);
+        one->item = found.item;
+        one->item_row = found.item_row;
         f->cols = (size_t)one->place.tensor->dims[0];
         if (one->item) f->rows += one->place.rows;
     }

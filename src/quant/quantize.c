@@ -5,6 +5,7 @@
 #include "quant/calibrated.h"
 #include "quant/plan.h"
 #include "quant/receipt.h"
+#include "quant/recipe.h"
 
 /* What the file is made of, for whoever opens it later. */
 static sterna_status write_origin(sterna_model_writer *writer, const sterna_settings *s,
@@ -47,7 +48,9 @@ static sterna_status write_receipt(const char *in, const char *out, const sterna
 {
     json_t *receipt =
         sterna_receipt_make(in, out, file, plan->items, plan->count, sterna_settings_describe(s));
-    if (receipt && sterna_facts_describe(facts, receipt)) {
+    if (receipt &&
+        (sterna_facts_describe(facts, receipt) ||
+         json_object_set_new(receipt, "recipe", sterna_recipe_make(s, plan->items, plan->count)))) {
         json_decref(receipt);
         receipt = NULL;
     }
@@ -70,12 +73,17 @@ static sterna_status check_target(const char *out, const sterna_quantize_options
                            "%s: safetensors cannot hold %s, only native; choose that type or a "
                            ".gguf file",
                            out, sterna_type_describe(s->type)->name);
-    if (options->keep && s->keep == STERNA_TYPE_Q8_0)
+    if (s->bits > 0)
+        return sterna_fail(err, STERNA_ERROR_ARGUMENT,
+                           "%s: safetensors cannot hold Q4_0 and Q8_0, which a budget of bits "
+                           "chooses from; choose a .gguf file",
+                           out);
+    if (options->keep_type && s->keep_type == STERNA_TYPE_Q8_0)
         return sterna_fail(err, STERNA_ERROR_ARGUMENT,
                            "%s: safetensors cannot hold Q8_0; keep embeddings and head in F16",
                            out);
     s->folder = true;
-    s->keep = STERNA_TYPE_F16;
+    s->keep_type = STERNA_TYPE_F16;
     return STERNA_OK;
 }
 
@@ -91,7 +99,7 @@ sterna_status sterna_quantize_model(const char *in, const char *out,
     sterna_facts_start(&facts);
     sterna_status status = sterna_settings_read(options, &s, err);
     if (!status) status = check_target(out, options, &s, err);
-    if (status) return status;
+    if (status) goto end;
     status = sterna_model_file_open(in, NULL, &file, err);
     if (!status) status = sterna_model_writer_open(out, &stream.writer, err);
     if (status) goto end;
@@ -105,5 +113,6 @@ end:
     sterna_model_writer_abort(stream.writer);
     sterna_export_close(&plan);
     sterna_model_file_close(file);
+    sterna_settings_free(&s);
     return status;
 }

@@ -41,6 +41,8 @@ static int add_tensor(json_t *tensors, const sterna_item *item, totals *sum)
     if (item->verb == STERNA_VERB_FIT || item->verb == STERNA_VERB_READY)
         failed |=
             json_object_set_new(object, "zeros", share((double)result->zeros, (double)weights));
+    if (item->sensitivity > 0)
+        failed |= json_object_set_new(object, "sensitivity", json_real(item->sensitivity));
     if (item->note) failed |= json_object_set_new(object, "note", json_string(item->note));
     sum->weights += weights;
     if (is_ternary(item)) {

@@ -35,6 +35,25 @@ sterna_role sterna_role_of(const sterna_tensor *tensor)
     return STERNA_ROLE_LINEAR;
 }
 
+sterna_component sterna_component_of(const char *name)
+{
+    static const char *const visual[] = {"vision", "visual", "multi_modal", "mm_projector"};
+    if (strncmp(name, "v.", 2) == 0 || strncmp(name, "mm.", 3) == 0) return STERNA_COMPONENT_VISION;
+    for (size_t i = 0; i < sizeof visual / sizeof *visual; i++)
+        if (strstr(name, visual[i])) return STERNA_COMPONENT_VISION;
+    if (strcmp(name, "output.weight") == 0 || strstr(name, "lm_head")) return STERNA_COMPONENT_HEAD;
+    if (in_layer(name)) return STERNA_COMPONENT_BODY;
+    if (strstr(name, "embd") || strstr(name, "embed") || strstr(name, "wte") || strstr(name, "wpe"))
+        return STERNA_COMPONENT_EMBED;
+    return STERNA_COMPONENT_BODY;
+}
+
+const char *sterna_component_name(sterna_component component)
+{
+    static const char *const names[] = {"body", "embed", "head", "vision"};
+    return names[component];
+}
+
 sterna_type sterna_fitting_type(sterna_type wanted, uint64_t cols)
 {
     const sterna_type chain[] = {wanted, STERNA_TYPE_Q2_0, STERNA_TYPE_Q8_0};

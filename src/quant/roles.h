@@ -15,6 +15,17 @@ typedef enum sterna_role {
 
 sterna_role sterna_role_of(const sterna_tensor *tensor);
 
+/* Parts of a model that can be left out of quantization by name. */
+typedef enum sterna_component {
+    STERNA_COMPONENT_BODY,   /* all else */
+    STERNA_COMPONENT_EMBED,  /* tables of tokens and positions */
+    STERNA_COMPONENT_HEAD,   /* the matrix to the vocabulary, where it is not the embedding */
+    STERNA_COMPONENT_VISION, /* an image tower and what joins it to the text model */
+} sterna_component;
+
+sterna_component sterna_component_of(const char *name);
+const char *sterna_component_name(sterna_component component);
+
 /* The layout for rows of `cols` weights: `wanted`, or where its block does not divide cols, Q2_0
  * (64), or Q8_0 (32), or F16. */
 sterna_type sterna_fitting_type(sterna_type wanted, uint64_t cols);

@@ -2,14 +2,17 @@
 
 #include <math.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/cpu.h"
+#include "quant/recipe.h"
 
 static const char *const scale_names[] = {"group", "row", "tensor"};
 
 const char *sterna_settings_method(const sterna_settings *s)
 {
-    return s->calibrated ? "sterna" : s->method == STERNA_FIT_ABSMEAN ? "absmean" : "itf";
+    static const char *const names[] = {"itf", "absmean", "twn"};
+    return s->calibrated ? s->propagation.fitter->name : names[s->method];
 }
 
 const char *sterna_settings_scales(const sterna_settings *s)
@@ -24,7 +27,7 @@ static sterna_status choose(const char *option, const char *name, const char *co
     *index = standard;
     if (!name) return STERNA_OK;
     for (int i = 0; i < count; i++)
-        if (strcmp(choices[i], name) == 0) {
+        if (strcasecmp(choices[i], name) == 0) {
             *index = i;
             return STERNA_OK;
         }
@@ -42,11 +45,68 @@ static float strength(float value, float usual)
     return value == 0 ? usual : value < 0 ? 0 : value;
 }
 
+/* Which steps of the fit are taken; NULL = all. */
+static sterna_status read_stages(const char *list, sterna_compensation *out, sterna_error *err)
+{
+    bool descent = false;
+    const struct {
+        const char *name;
+        bool *flag;
+    } stages[] = {{"order", &out->order},
+                  {"columns", &out->columns},
+                  {"refit", &out->refit},
+                  {"descent", &descent}};
+    enum { STAGES = sizeof stages / sizeof *stages };
+    if (!list) return STERNA_OK;
+    for (int i = 0; i < STAGES; i++) *stages[i].flag = false;
+    for (const char *word = list; *word; word += *word == ',') {
+        size_t length = strcspn(word, ","), i = 0;
+        while (i < STAGES &&
+               (strlen(stages[i].name) != length || strncmp(stages[i].name, word, length) != 0))
+            i++;
+        if (i == STAGES && length > 0 && strcmp(list, "none") != 0)
+            return sterna_fail(err, STERNA_ERROR_ARGUMENT,
+                               "quantize: the stage '%.*s' is unknown; there are: order, columns, "
+                               "refit, descent (or none)",
+                               (int)length, word);
+        if (i < STAGES) *stages[i].flag = true;
+        word += length;
+    }
+    if (!descent) out->rounds = 0;
+    return STERNA_OK;
+}
+
+/* Numbers beside trits and scales. */
+static sterna_status read_form(const sterna_quantize_options *options, sterna_settings *s,
+                               sterna_error *err)
+{
+    s->asymmetric = options->asymmetric;
+    s->outliers = (double)options->outliers;
+    s->bits = (double)options->bits;
+    if (!(s->outliers >= 0) || !(s->outliers <= 0.5))
+        return sterna_fail(err, STERNA_ERROR_ARGUMENT,
+                           "quantize: outliers are a share of the columns from 0 to 0.5");
+    if (s->bits != 0 && (!(s->bits >= 1) || !(s->bits <= 8.5)))
+        return sterna_fail(err, STERNA_ERROR_ARGUMENT,
+                           "quantize: the bits of a weight are a number from 1 to 8.5");
+    if (s->asymmetric && (s->method != STERNA_FIT_ITF || s->scales == STERNA_SCALES_TENSOR))
+        return sterna_fail(err, STERNA_ERROR_ARGUMENT,
+                           "quantize: only the methods sterna, pt2 and itf have a shift for every "
+                           "group or row; leave out --asymmetric");
+    if (s->calibrated && s->propagation.fitter->shifted && (s->outliers > 0 || s->bits > 0))
+        return sterna_fail(err, STERNA_ERROR_ARGUMENT,
+                           "quantize: the method %s has neither outliers nor a choice of bits; "
+                           "they need the method sterna",
+                           s->propagation.fitter->name);
+    return STERNA_OK;
+}
+
 static sterna_status read_calibration(const sterna_quantize_options *options, sterna_settings *s,
                                       sterna_error *err)
 {
-    if (!s->calibrated && (options->calibration || options->tokens || options->drift != 0 ||
-                           options->residual != 0 || options->damping != 0))
+    if (!s->calibrated &&
+        (options->calibration || options->tokens || options->drift != 0 || options->residual != 0 ||
+         options->damping != 0 || options->stages || options->outliers != 0 || options->bits != 0))
         return sterna_fail(err, STERNA_ERROR_ARGUMENT,
                            "quantize: the method %s looks at no calibration text; its options need "
                            "the method sterna",
@@ -65,48 +125,72 @@ static sterna_status read_calibration(const sterna_quantize_options *options, st
                                                   .threads = s->threads,
                                                   .progress = options->progress,
                                                   .progress_context = options->progress_context};
-    s->propagation = (sterna_propagation){.fitter = sterna_fitter_of("sterna"),
-                                          .compensation = sterna_compensation_usual(0, s->threads),
-                                          .drift = strength(options->drift, 0.5f),
-                                          .residual = strength(options->residual, 0.5f),
-                                          .rotate = !options->portable,
-                                          .progress = options->progress,
-                                          .progress_context = options->progress_context};
+    const sterna_fitter *fitter = s->propagation.fitter;
+    bool chases = fitter && fitter->chases;
+    s->propagation =
+        (sterna_propagation){.fitter = fitter,
+                             .compensation = sterna_compensation_usual(0, s->threads),
+                             .drift = strength(options->drift, chases ? 0.5f : 0),
+                             .residual = strength(options->residual, chases ? 0.5f : 0),
+                             .rotate = chases && !options->portable,
+                             .progress = options->progress,
+                             .progress_context = options->progress_context};
     if (options->damping > 0) s->propagation.compensation.damping = options->damping;
-    return STERNA_OK;
+    return read_stages(options->stages, &s->propagation.compensation, err);
+}
+
+static sterna_status read_options(const sterna_quantize_options *options, sterna_settings *out,
+                                  sterna_error *err)
+{
+    static const char *const methods[] = {"sterna", "pt2", "itf", "absmean", "twn"};
+    static const char *const keeps[] = {"Q8_0", "F16"};
+    static const char *const layouts[] = {"native", "TQ1_0", "TQ2_0", "Q2_0", "PQ2_0", "PTQ1_0"};
+    int method, scale, keep, layout;
+    sterna_status status = choose("method", options->method, methods, 5, 0, &method, err);
+    if (!status) status = choose("scales", options->scales, scale_names, 3, 0, &scale, err);
+    if (!status) status = choose("keep-type", options->keep_type, keeps, 2, 0, &keep, err);
+    if (!status) status = choose("type", options->type, layouts, 6, 0, &layout, err);
+    if (status) return status;
+    out->propagation.fitter = sterna_fitter_of(methods[method]);
+    out->calibrated = out->propagation.fitter != NULL;
+    out->method = method == 3 ? STERNA_FIT_ABSMEAN : method == 4 ? STERNA_FIT_TWN : STERNA_FIT_ITF;
+    out->scales = (sterna_scales)scale;
+    out->group = options->group;
+    out->keep = options->keep ? options->keep : "embed,head,vision";
+    out->keep_type = keep ? STERNA_TYPE_F16 : STERNA_TYPE_Q8_0;
+    sterna_type_from_name(layouts[layout], &out->type);
+    out->named = options->method || options->scales;
+    out->threads = options->threads > 0 ? options->threads : sterna_cpu_count();
+    status = read_form(options, out, err);
+    return status ? status : read_calibration(options, out, err);
 }
 
 sterna_status sterna_settings_read(const sterna_quantize_options *options, sterna_settings *out,
                                    sterna_error *err)
 {
-    static const char *const methods[] = {"sterna", "itf", "absmean"};
-    static const char *const keeps[] = {"Q8_0", "F16"};
-    static const char *const layouts[] = {"native", "TQ1_0", "TQ2_0", "Q2_0", "PQ2_0", "PTQ1_0"};
-    int method, scale, keep, layout;
-    sterna_status status = choose("method", options->method, methods, 3, 0, &method, err);
-    if (!status) status = choose("scales", options->scales, scale_names, 3, 0, &scale, err);
-    if (!status) status = choose("keep", options->keep, keeps, 2, 0, &keep, err);
-    if (!status) status = choose("type", options->type, layouts, 6, 0, &layout, err);
-    if (status) return status;
-    *out = (sterna_settings){0};
-    out->calibrated = method == 0;
-    out->method = method == 2 ? STERNA_FIT_ABSMEAN : STERNA_FIT_ITF;
-    out->scales = (sterna_scales)scale;
-    out->group = options->group;
-    out->keep = keep ? STERNA_TYPE_F16 : STERNA_TYPE_Q8_0;
-    sterna_type_from_name(layouts[layout], &out->type);
-    out->named = options->method || options->scales;
-    out->threads = options->threads > 0 ? options->threads : sterna_cpu_count();
-    return read_calibration(options, out, err);
+    sterna_quantize_options filled = *options;
+    *out = (sterna_settings){.recipe_path = options->recipe};
+    if (!options->recipe) return read_options(options, out, err);
+    sterna_status status = sterna_recipe_read(options->recipe, &out->recipe, err);
+    if (!status) status = sterna_recipe_options(out->recipe, options->recipe, &filled, err);
+    if (!status) status = read_options(&filled, out, err);
+    return status;
+}
+
+void sterna_settings_free(sterna_settings *settings)
+{
+    json_decref(settings->recipe);
+    settings->recipe = NULL;
 }
 
 json_t *sterna_settings_describe(const sterna_settings *s)
 {
     const sterna_propagation *p = &s->propagation;
-    json_t *all = json_pack("{s:s, s:s, s:s, s:I, s:s, s:i}", "method", sterna_settings_method(s),
-                            "type", sterna_type_describe(s->type)->name, "scales",
-                            sterna_settings_scales(s), "group", (json_int_t)s->group, "keep",
-                            sterna_type_describe(s->keep)->name, "threads", s->threads);
+    json_t *all = json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:b, s:i}", "method",
+                            sterna_settings_method(s), "type", sterna_type_describe(s->type)->name,
+                            "scales", sterna_settings_scales(s), "group", (json_int_t)s->group,
+                            "keep", s->keep, "keep_type", sterna_type_describe(s->keep_type)->name,
+                            "asymmetric", s->asymmetric, "threads", s->threads);
     if (!all || !s->calibrated) return all;
     json_t *calibrated =
         json_pack("{s:b, s:f, s:f, s:f}", "transform", p->rotate, "drift", (double)p->drift,

@@ -14,20 +14,29 @@ typedef enum sterna_scales {
 } sterna_scales;
 
 typedef struct sterna_settings {
-    bool calibrated; /* the method sterna; else `method` */
+    bool calibrated; /* propagation.fitter says how; else `method` does */
     sterna_fit_method method;
     sterna_scales scales;
     uint32_t group; /* columns that share a scale, with STERNA_SCALES_GROUP; 0 = as the type has */
-    sterna_type type, keep;
+    sterna_type type, keep_type;
+    const char *keep; /* components and names of tensors that do not become ternary */
+    bool asymmetric;  /* a shift for every group */
+    double outliers;  /* share of the columns */
+    double bits;      /* a weight of the layers' matrices; 0 = all become ternary */
     int threads;
+    json_t *recipe; /* owned; NULL = the decisions are to be taken */
+    const char *recipe_path;
     bool folder; /* the output is a Hugging Face folder, not a GGUF file */
     bool named;  /* the caller chose the method or the scales */
     sterna_calibration_options calibration;
     sterna_propagation propagation;
 } sterna_settings;
 
+/* Texts are borrowed from `options` or from the recipe. */
 sterna_status sterna_settings_read(const sterna_quantize_options *options, sterna_settings *out,
                                    sterna_error *err);
+/* Accepts zeroed ones and those of a failed read. */
+void sterna_settings_free(sterna_settings *settings);
 
 const char *sterna_settings_method(const sterna_settings *settings);
 const char *sterna_settings_scales(const sterna_settings *settings);

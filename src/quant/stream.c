@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "quant/fitted.h"
 
 enum { CHUNK_WEIGHTS = 1 << 21, TENSOR_FIT_ROUNDS = 24 };
 
@@ -17,15 +18,15 @@ typedef enum row_fault { ROW_FINE, ROW_NOT_FINITE, ROW_TOO_LARGE } row_fault;
 typedef struct loop {
     const sterna_stream *stream;
     sterna_item *item;
-    size_t cols, row_bytes, group; /* row_bytes: in `out`, 0 where rows go into the item */
-    uint64_t rows, chunk;          /* rows in all, at a time */
-    double tensor_scale;           /* FIT with one scale per tensor */
-    uint8_t *out;                  /* [chunk][row_bytes] */
-    sterna_fit_result *results;    /* [chunk] */
-    sterna_fit_part *parts;        /* [chunk] */
-    uint8_t *faults;               /* [chunk] */
-    float *row, *work, *scales;    /* [threads][cols] each */
-    int8_t *trits;                 /* [threads][cols] */
+    size_t cols, row_bytes, group;    /* row_bytes: in `out`, 0 where rows go into the item */
+    uint64_t rows, chunk;             /* rows in all, at a time */
+    double tensor_scale, tensor_mean; /* FIT with one scale per tensor; of its magnitudes */
+    uint8_t *out;                     /* [chunk][row_bytes] */
+    sterna_fit_result *results;       /* [chunk] */
+    sterna_fit_part *parts;           /* [chunk] */
+    uint8_t *faults;                  /* [chunk] */
+    float *row, *work, *scales;       /* [threads][cols] each */
+    int8_t *trits;                    /* [threads][cols] */
 } loop;
 
 /* The row of the source that becomes row `row`: pair j of a head is made of its elements j and
@@ -101,13 +102,16 @@ static row_fault fit_row(const loop *l, uint64_t to, const float *row, float *wo
     sterna_fit_method method = l->stream->method;
     bool packed = is_packed(l->item);
     if (!isfinite(sterna_fit_magnitudes(row, l->cols, work))) return ROW_NOT_FINITE;
-    double scale = l->tensor_scale;
+    double scale = l->tensor_scale, mean = l->tensor_mean;
     for (size_t at = 0; at < l->cols; at += l->group) {
         size_t count = l->cols - at < l->group ? l->cols - at : l->group;
-        if (l->item->form.group) scale = sterna_fit_scale(method, work + at, count);
+        if (l->item->form.group) {
+            mean = sterna_fit_above(work + at, count, 0).sum / (double)count;
+            scale = sterna_fit_scale(method, work + at, count);
+        }
         float stored = packed && !l->item->form.wide ? sterna_fit_round(scale) : (float)scale;
         if (!isfinite(stored)) return ROW_TOO_LARGE;
-        float threshold = (method == STERNA_FIT_ABSMEAN ? (float)scale : stored) * 0.5f;
+        float threshold = sterna_fit_threshold(method, mean, scale, stored);
         if (stored == 0) threshold = INFINITY; /* nothing to multiply */
         scales[at / l->group] = stored;
         sterna_fit_assign(row + at, count, stored, threshold, trits + at, result);
@@ -122,6 +126,33 @@ static row_fault fit_row(const loop *l, uint64_t to, const float *row, float *wo
     return ROW_FINE;
 }
 
+/* With a shift for every group: iterative ternary fitting. */
+static row_fault fit_shifted_row(const loop *l, uint64_t to, const float *row, float *work,
+                                 float *scales, int8_t *trits, sterna_fit_result *result)
+{
+    const sterna_levels levels = {-1, 1, false, true};
+    float *shifts = scales + l->cols / 2 + 1; /* groups have two columns at least */
+    if (!isfinite(sterna_fit_magnitudes(row, l->cols, work))) return ROW_NOT_FINITE;
+    for (size_t at = 0; at < l->cols; at += l->group) {
+        size_t count = l->cols - at < l->group ? l->cols - at : l->group;
+        sterna_grid grid = sterna_grid_fit(&levels, row + at, count, work);
+        if (!isfinite(grid.scale) || !isfinite(grid.shift)) return ROW_TOO_LARGE;
+        scales[at / l->group] = grid.scale;
+        shifts[at / l->group] = grid.shift;
+        for (size_t i = at; i < at + count; i++) {
+            sterna_level level = sterna_level_nearest(&levels, &grid, row[i]);
+            double rest = (double)row[i] - (double)level.value;
+            trits[i] = level.code;
+            result->error += rest * rest;
+            result->energy += (double)row[i] * (double)row[i];
+            result->zeros += level.code == 0;
+        }
+    }
+    const sterna_ternary_row values = {.trits = trits, .scales = scales, .shifts = shifts};
+    sterna_item_store(l->item, to, &values);
+    return ROW_FINE;
+}
+
 static row_fault make_row(const loop *l, uint64_t row, uint64_t in_chunk)
 {
     const sterna_item *item = l->item;
@@ -132,6 +163,9 @@ static row_fault make_row(const loop *l, uint64_t row, uint64_t in_chunk)
     uint64_t from = l->rows > 1 ? source_row(item, row) : row;
     float *values = l->row + mine;
     sterna_tensor_row(item->tensor, from, values);
+    if (item->verb == STERNA_VERB_FIT && item->form.shifted)
+        return fit_shifted_row(l, row, values, l->work + mine, l->scales + mine, l->trits + mine,
+                               result);
     if (item->verb == STERNA_VERB_FIT)
         return fit_row(l, row, values, l->work + mine, l->scales + mine, l->trits + mine, out,
                        result);
@@ -208,6 +242,12 @@ static sterna_status fit_tensor(loop *l, sterna_error *err)
     sterna_status status = sum_tensor(l, 0, &part, err);
     if (status || part.count == 0) return status;
     double scale = part.sum / (double)part.count;
+    l->tensor_mean = scale;
+    if (l->stream->method == STERNA_FIT_TWN) {
+        status = sum_tensor(l, sterna_fit_threshold(STERNA_FIT_TWN, scale, 0, 0), &part, err);
+        if (status) return status;
+        scale = part.sum / (double)part.count;
+    }
     if (l->stream->method == STERNA_FIT_ITF) {
         float threshold = (float)(0.75 * scale);
         for (int round = 0; round < TENSOR_FIT_ROUNDS; round++) {

@@ -35,8 +35,10 @@ typedef struct sterna_item {
      * `form`; sterna_export_close releases it */
     uint8_t *packed;
     /* set by sterna_stream_write, or by who made it READY */
-    bool measured; /* the rest is known */
+    bool measured; /* the result is known */
     sterna_fit_result result;
+    double sensitivity; /* nats a token that the predictions move when only this matrix becomes
+                           ternary; 0 = not measured */
 } sterna_item;
 
 typedef struct sterna_stream {

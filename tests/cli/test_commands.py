@@ -281,9 +281,10 @@ def test_convert_to_nowhere(tmp_path):
 
 @pytest.mark.parametrize("options", [["--tokens", "1k", "--threads", "1"],
                                      ["--tokens", "512", "--portable", "--group", "256", "--threads", "1"], ["--method", "absmean", "--group", "tensor", "--type", "TQ1_0"],
-                                     ["--method", "itf", "--group", "row", "--keep", "F16", "--type", "Q2_0"],
+                                     ["--method", "itf", "--group", "row", "--keep-type", "F16", "--type", "Q2_0"],
                                      ["--method", "itf", "--group", "96"], ["--method", "itf", "--group", "100"],
-                                     ["--method", "absmean", "--group", "tensor"]])
+                                     ["--method", "absmean", "--group", "tensor"],
+                                     ["--method", "twn", "--type", "TQ2_0"]])
 def test_quantize(options, tmp_path, text, wide):
     out = tmp_path / "ternary.gguf"
     receipt = as_json("quantize", wide, out, *options)
@@ -296,6 +297,69 @@ def test_quantize(options, tmp_path, text, wide):
     assert as_json("eval", out, "--text", text, "--context", 64)["perplexity"] > 1
     assert as_json("run", out, "-p", "the", "-n", 4, "--ignore-eos")["tokens"] == 4
     assert as_json("verify", out)["checks"]
+
+
+def tensors_of(receipt):
+    return {tensor["name"]: tensor for tensor in receipt["tensors"]}
+
+
+def test_quantize_keeps_what_it_is_told(tmp_path, wide):
+    kept = as_json("quantize", wide, tmp_path / "a.gguf", "--method", "itf", "--keep", "embed,head,blk.?.attn*,*ffn_up*", "--keep-type", "F16")
+    types = {name: tensor["to"] for name, tensor in tensors_of(kept).items() if len(tensor["shape"]) > 1}
+    for name, type in types.items():
+        assert (type == "F16") == ("embd" in name or name == "output.weight" or "attn" in name or "ffn_up" in name), name
+    nothing = as_json("quantize", wide, tmp_path / "b.gguf", "--method", "itf", "--keep", "")
+    assert tensors_of(nothing)["token_embd.weight"]["to"] == "NATIVE"
+
+
+def test_quantize_with_more_than_trits(tmp_path, wide):
+    plain = as_json("quantize", wide, tmp_path / "a.gguf", "--tokens", 512)
+    for option, least, most in [("--asymmetric", 0.05, 0.3), ("--outliers=2%", 0.05, 0.5)]:
+        receipt = as_json("quantize", wide, tmp_path / "b.gguf", "--tokens", 512, *option.split("="))
+        assert least < receipt["ternary_bits_per_weight"] - plain["ternary_bits_per_weight"] < most
+        assert receipt["relative_error"] < plain["relative_error"]
+    columns = as_json("quantize", wide, tmp_path / "c.gguf", "--tokens", 512, "--stages", "columns")
+    assert columns["relative_error"] > plain["relative_error"]
+    pt2 = as_json("quantize", wide, tmp_path / "d.gguf", "--tokens", 512, "--method", "pt2")
+    assert {tensor["to"] for name, tensor in tensors_of(pt2).items() if "blk" in name and len(tensor["shape"]) > 1} == {"F16"}
+
+
+@pytest.mark.parametrize("options", [["--tokens", 512, "--bits", 3, "--damping", 0.03, "--drift", 0.3, "--outliers", "1%"],
+                                     ["--tokens", 512, "--asymmetric", "--group", 128, "--residual", 0, "--portable"],
+                                     ["--method", "itf", "--keep", "embed,head,*attn*"]])
+def test_quantize_by_recipe(options, tmp_path, wide):
+    once, again = tmp_path / "once.gguf", tmp_path / "again.gguf"
+    receipt = as_json("quantize", wide, once, *options)
+    (tmp_path / "receipt.json").write_text(json.dumps(receipt))
+    repeated = as_json("quantize", wide, again, "--recipe", tmp_path / "receipt.json")
+    assert once.read_bytes() == again.read_bytes()
+    assert repeated["recipe"] == receipt["recipe"]
+    if "--bits" in options:
+        assert 2.7 < receipt["matrix_bits_per_weight"] <= 3
+        assert any(tensor.get("sensitivity", 0) > 0 for tensor in receipt["tensors"])
+        assert any(entry.get("second") or entry["type"] != "NATIVE" for entry in receipt["recipe"]["tensors"].values())
+    (tmp_path / "bare.json").write_text(json.dumps(receipt["recipe"]))
+    succeeds("quantize", wide, again, "--recipe", tmp_path / "bare.json", "--quiet")
+    assert once.read_bytes() == again.read_bytes()
+
+
+@pytest.mark.parametrize("recipe, word", [("[]", "recipe"), ("{", "recipe"), ('{"recipe": 2}', "version 1"), ('{"recipe": 1}', "options"),
+                                          ('{"recipe": 1, "options": {}, "tensors": {}}', "another model"),
+                                          ('{"recipe": 1, "options": {"tokens": -1}}', "out of range"),
+                                          ('{"recipe": 1, "options": {"method": "magic"}}', "magic")])
+def test_quantize_refuses_bad_recipes(recipe, word, tmp_path, wide):
+    path = tmp_path / "recipe.json"
+    path.write_text(recipe)
+    assert word in fails(1, "quantize", wide, tmp_path / "a.gguf", "--recipe", path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_quantize_refuses_what_makes_no_sense(tmp_path, wide):
+    for options, word in [(["--method", "itf", "--stages", "order"], "calibration"), (["--stages", "all"], "stage 'all'"),
+                          (["--method", "absmean", "--asymmetric"], "shift"), (["--method", "pt2", "--outliers", "1%"], "outliers")]:
+        assert word in fails(1, "quantize", wide, tmp_path / "a.gguf", *options)
+    fails(2, "quantize", wide, tmp_path / "a.gguf", "--outliers", "1%x")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_quantize_shows_the_receipt(tmp_path, wide):

@@ -44,7 +44,8 @@ def test_options_of_the_specification():
         "inspect": "json",
         "tokenize": "file decode special bos json",
         "template": "messages tools set no-generation-prompt",
-        "quantize": "method type group keep portable calib tokens drift residual damping json",
+        "quantize": "method type group keep keep-type asymmetric portable recipe outliers bits calib tokens drift "
+                    "residual damping stages json",
         "convert": "type json",
         "verify": "json",
     }

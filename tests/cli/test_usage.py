@@ -54,7 +54,7 @@ LLAMA = MODELS / "llama" / "model.gguf"
     (["template", "m", "-m", "-", "--tools", "-"], "only one of"),
     (["convert", "in"], "an argument is missing"),
     (["convert", "in", "out", "--type", "Q9"], "one of native|TQ1_0|"),
-    (["quantize", "in", "out", "--method", "magic"], "one of sterna|itf|absmean"),
+    (["quantize", "in", "out", "--method", "magic"], "one of sterna|pt2|itf|absmean|twn"),
     (["verify", "a", "b"], "one argument too many"),
     (["completion", "tcsh"], "bash, zsh or fish"),
 ])

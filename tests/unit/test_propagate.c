@@ -18,6 +18,7 @@
 #include "quant/propagate.h"
 #include "quant/roles.h"
 #include "quant/rotate.h"
+#include "quant/sensitivity.h"
 
 /* ---- transforms ---- */
 
@@ -427,6 +428,83 @@ static void survives_failing_memory(void **state)
     }
 }
 
+/* ---- precision ---- */
+
+static double matrix_bits(const plan *p)
+{
+    double bytes = 0, weights = 0;
+    for (size_t i = 0; i < p->count; i++) {
+        const sterna_item *item = &p->items[i];
+        if (!(item->sensitivity > 0)) continue;
+        bytes += (double)sterna_item_bytes(item);
+        weights += (double)(item->tensor->dims[0] * sterna_tensor_rows(item->tensor));
+    }
+    return 8 * bytes / weights;
+}
+
+/* More bits leave less error; what the budget says is kept; the least sensitive stay trits. */
+static void bits_go_where_they_matter(void **state)
+{
+    (void)state;
+    static const double budgets[] = {2.6, 3.5, 6};
+    double last = INFINITY;
+    for (int k = 0; k < 3; k++) {
+        plan p = plan_open(make_model(&families[k == 1 ? 5 : 0])); /* phi3: fused matrices */
+        sterna_propagation settings = usual();
+        double reached = 0, error = 0, energy = 0, least = INFINITY;
+        for (size_t i = 0; i < p.count; i++)
+            if (p.items[i].verb == STERNA_VERB_FIT) {
+                p.items[i].type = STERNA_TYPE_NATIVE;
+                sterna_item_group(&p.items[i], 64);
+            }
+        assert_int_equal(
+            sterna_sensitivity(p.file, &p.calibration, &settings, p.items, p.count, NULL),
+            STERNA_OK);
+        for (size_t i = 0; i < p.count; i++) {
+            const sterna_item *item = &p.items[i];
+            assert_true((item->sensitivity > 0) == (item->verb == STERNA_VERB_FIT));
+            assert_null(item->packed);
+            if (item->sensitivity > 0) least = fmin(least, item->sensitivity);
+        }
+        assert_int_equal(sterna_allocate(p.items, p.count, 1.2, &reached, NULL),
+                         STERNA_ERROR_ARGUMENT);
+        assert_int_equal(sterna_allocate(p.items, p.count, budgets[k], &reached, NULL), STERNA_OK);
+        assert_true(fabs(reached - matrix_bits(&p)) < 1e-9);
+        assert_true(reached <= budgets[k] && reached > 0.9 * budgets[k]);
+        assert_int_equal(
+            sterna_propagate(p.file, &p.calibration, &settings, p.items, p.count, &p.rules, NULL),
+            STERNA_OK);
+        for (size_t i = 0; i < p.count; i++) {
+            const sterna_item *item = &p.items[i];
+            if (!(item->sensitivity > 0)) continue;
+            error += item->result.error;
+            energy += item->result.energy;
+            if (k == 0 && item->sensitivity <= least) assert_int_equal(item->form.code2, 0);
+        }
+        assert_true(error / energy < 0.8 * last);
+        last = error / energy;
+        plan_close(&p);
+    }
+}
+
+static void sensitivities_survive_failing_memory(void **state)
+{
+    (void)state;
+    sterna_status status = STERNA_ERROR_MEMORY;
+    for (long n = 0; status; n += 1 + n / 12) {
+        plan p = plan_open(make_model(&families[0]));
+        sterna_propagation settings = usual();
+        double reached;
+        settings.compensation.threads = 1;
+        sterna_alloc_fail_after(n);
+        status = sterna_sensitivity(p.file, &p.calibration, &settings, p.items, p.count, NULL);
+        if (!status) status = sterna_allocate(p.items, p.count, 3, &reached, NULL);
+        sterna_alloc_fail_after(-1);
+        assert_true(status == STERNA_OK || status == STERNA_ERROR_MEMORY);
+        plan_close(&p);
+    }
+}
+
 static int make_path(void **state)
 {
     (void)state;
@@ -452,6 +530,8 @@ int main(void)
         cmocka_unit_test(larger_models_get_fewer_tokens),
         cmocka_unit_test(says_what_is_wrong),
         cmocka_unit_test(survives_failing_memory),
+        cmocka_unit_test(bits_go_where_they_matter),
+        cmocka_unit_test(sensitivities_survive_failing_memory),
     };
     return cmocka_run_group_tests(tests, make_path, remove_path);
 }

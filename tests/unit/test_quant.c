@@ -41,11 +41,13 @@ static double fit(sterna_fit_method method, const float *w, size_t count, int8_t
 {
     float *magnitudes = test_malloc(count * sizeof(float));
     sterna_fit_magnitudes(w, count, magnitudes);
+    double mean = sterna_fit_above(magnitudes, count, 0).sum / (double)count;
     double scale = sterna_fit_scale(method, magnitudes, count);
     test_free(magnitudes);
     float rounded = sterna_fit_round(scale);
     *result = (sterna_fit_result){0, 0, 0};
-    sterna_fit_assign(w, count, rounded, (float)scale * 0.5f, trits, result);
+    sterna_fit_assign(w, count, rounded, sterna_fit_threshold(method, mean, scale, (float)scale),
+                      trits, result);
     return scale;
 }
 
@@ -173,6 +175,29 @@ static void absmean_is_bitnets(void **state)
     const int8_t wanted[8] = {1, -1, 1, -1, 1, 0, -1, 0}; /* beyond 0.3375 */
     assert_memory_equal(trits, wanted, 8);
     assert_int_equal(result.zeros, 2);
+}
+
+static void twn_is_as_published(void **state)
+{
+    (void)state;
+    const float w[8] = {1, -1, 0.4f, -0.5f, 0.3f, 0.1f, -2, 0};
+    int8_t trits[8];
+    sterna_fit_result result;
+    double scale = fit(STERNA_FIT_TWN, w, 8, trits, &result);
+    const int8_t wanted[8] = {1, -1, 0, -1, 0, 0, -1, 0}; /* beyond 0.7 * 5.3 / 8 = 0.46375 */
+    assert_memory_equal(trits, wanted, 8);
+    assert_true(fabs(scale - 4.5 / 4) < 1e-6);
+    enum { N = 1 << 16 };
+    static float many[N];
+    static int8_t codes[N];
+    sterna_rng rng;
+    sterna_rng_seed(&rng, 5);
+    for (int i = 0; i < N; i++) many[i] = gauss(&rng);
+    fit(STERNA_FIT_TWN, many, N, codes, &result); /* threshold 0.5585, level 1.184 */
+    assert_true(fabs(result.error / result.energy - 0.1917) < 0.004);
+    assert_true(fabs((double)result.zeros / N - 0.4235) < 0.01);
+    memset(many, 0, sizeof many);
+    assert_true(fit(STERNA_FIT_TWN, many, 128, codes, &result) == 0);
 }
 
 static void odd_rows(void **state)
@@ -450,7 +475,7 @@ static void bad_weights_are_refused(void **state)
     refuses(INFINITY, &tensor, "'blk.0.attn_q.weight', row 3 holds a weight that is not a finite");
     refuses(1e7f, &options, "'blk.0.attn_q.weight', row 3 holds weights too large for NATIVE");
     const sterna_quantize_options unknown = {.method = "magic"}, type = {.type = "Q4_0"};
-    refuses(0, &unknown, "method 'magic' is unknown; there are: sterna, itf, absmean");
+    refuses(0, &unknown, "method 'magic' is unknown; there are: sterna, pt2, itf, absmean, twn");
     refuses(0, &type, "type 'Q4_0' is unknown");
     const sterna_quantize_options cancelled = {.method = "itf", .progress = cancel};
     refuses(0, &cancelled, "cancelled");
@@ -604,6 +629,7 @@ int main(void)
         cmocka_unit_test(finds_the_optimum),
         cmocka_unit_test(itf_never_rises),
         cmocka_unit_test(absmean_is_bitnets),
+        cmocka_unit_test(twn_is_as_published),
         cmocka_unit_test(odd_rows),
         cmocka_unit_test(names_tell_roles),
         cmocka_unit_test(quantizes_a_file),

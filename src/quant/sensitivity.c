@@ -1,0 +1,353 @@
+#include "quant/sensitivity.h"
+
+#include <cblas.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/blas.h"
+#include "base/cpu.h"
+#include "base/memory.h"
+#include "model/model.h"
+#include "quant/product.h"
+#include "quant/rotate.h"
+#include "run/likelihood.h"
+
+enum {
+    WINDOWS = 4, /* of calibration, at most */
+    SCORED = 64, /* tokens of each, in its second half */
+    INPUTS = 4   /* matmul inputs of a layer */
+};
+
+/* The stages that leave an input, and the matrices that take it. */
+static const struct {
+    sterna_stage stage;
+    sterna_matrix first, last;
+} inputs[INPUTS] = {
+    {STERNA_STAGE_ATTENTION_IN, STERNA_MATRIX_Q, STERNA_MATRIX_V},
+    {STERNA_STAGE_ATTENTION_MIX, STERNA_MATRIX_OUT, STERNA_MATRIX_OUT},
+    {STERNA_STAGE_FFN_IN, STERNA_MATRIX_GATE, STERNA_MATRIX_UP},
+    {STERNA_STAGE_FFN_MIX, STERNA_MATRIX_DOWN, STERNA_MATRIX_DOWN},
+};
+
+typedef struct probe {
+    const sterna_model_file *file;
+    const sterna_calibration *calibration;
+    const sterna_propagation *settings;
+    sterna_item *items;
+    size_t n_items;
+    sterna_error *err;
+    sterna_device *device;
+    sterna_decoder *decoder;
+    sterna_workspace *workspace;
+    sterna_kv *kv;
+    sterna_batch_place *places; /* [length] */
+    uint32_t *lengths;          /* [length] */
+    size_t windows, scored;
+    float *x;         /* [layers][windows][length][width]: the stream before every layer */
+    float *base;      /* [windows][scored][vocabulary]: the full model's logits */
+    float *logits;    /* [vocabulary] */
+    float *h[INPUTS]; /* [cols][cols]: second moments of a layer's inputs */
+    size_t cols[INPUTS];
+    float *input; /* [length][widest] */
+    sterna_hadamard_rules rules;
+} probe;
+
+static const sterna_config *config_of(const probe *p)
+{
+    return sterna_decoder_config(p->decoder);
+}
+
+static sterna_forward call_of(const probe *p, size_t window)
+{
+    size_t which = p->windows > 1 ? window * (p->calibration->windows - 1) / (p->windows - 1) : 0;
+    return (sterna_forward){.ids = p->calibration->ids + which * p->calibration->length,
+                            .places = p->places,
+                            .lengths = p->lengths,
+                            .n = p->calibration->length};
+}
+
+static float *state(const probe *p, uint32_t layer, size_t window)
+{
+    return p->x + (layer * p->windows + window) * p->calibration->length * config_of(p)->width;
+}
+
+static size_t state_bytes(const probe *p)
+{
+    return p->calibration->length * config_of(p)->width * sizeof(float);
+}
+
+/* Logits of the i-th scored token of the window that has just run. */
+static void get_logits(const probe *p, size_t i, float *out)
+{
+    size_t half = p->calibration->length / 2;
+    sterna_decoder_logits(p->workspace, half + i * half / p->scored, 1, out, NULL);
+}
+
+/* ---- the full model ---- */
+
+static void run_full(const probe *p)
+{
+    size_t vocabulary = config_of(p)->vocabulary;
+    for (size_t w = 0; w < p->windows; w++) {
+        const sterna_forward call = call_of(p, w);
+        sterna_decoder_begin(p->workspace, &call);
+        for (uint32_t layer = 0; layer < config_of(p)->n_layers; layer++) {
+            p->device->download(p->device, state(p, layer, w),
+                                sterna_workspace_stream(p->workspace), state_bytes(p));
+            for (int stage = 0; stage < STERNA_STAGES; stage++)
+                sterna_decoder_stage(p->workspace, &call, layer, (sterna_stage)stage);
+        }
+        for (size_t i = 0; i < p->scored; i++)
+            get_logits(p, i, p->base + (w * p->scored + i) * vocabulary);
+    }
+}
+
+/* Second moments of all inputs of a layer. */
+static void gather(probe *p, uint32_t layer)
+{
+    size_t length = p->calibration->length;
+    p->cols[INPUTS - 1] = config_of(p)->layers[layer].ffn_width;
+    for (int k = 0; k < INPUTS; k++) memset(p->h[k], 0, p->cols[k] * p->cols[k] * sizeof(float));
+    for (size_t w = 0; w < p->windows; w++) {
+        const sterna_forward call = call_of(p, w);
+        p->device->upload(p->device, sterna_workspace_stream(p->workspace), state(p, layer, w),
+                          state_bytes(p));
+        int k = 0;
+        for (int stage = 0; k < INPUTS; stage++) {
+            sterna_decoder_stage(p->workspace, &call, layer, (sterna_stage)stage);
+            if (inputs[k].stage != (sterna_stage)stage) continue;
+            const sterna_product_shape shape = {.rows = p->cols[k],
+                                                .cols = p->cols[k],
+                                                .depth = length,
+                                                .transposed_a = true,
+                                                .alpha = 1 / (float)(length * p->windows),
+                                                .beta = 1};
+            p->device->download(p->device, p->input,
+                                sterna_workspace_input(p->workspace, (sterna_stage)stage),
+                                length * p->cols[k] * sizeof(float));
+            sterna_product_of(&shape, p->input, p->input, p->h[k],
+                              p->settings->compensation.threads);
+            k++;
+        }
+    }
+}
+
+/* ---- one matrix ---- */
+
+/* KL(p || q) of two rows of logits, in nats. */
+static double divergence_of(const float *p, const float *q, size_t count)
+{
+    double of_p = sterna_log_sum_exp(p, count, NULL), of_q = sterna_log_sum_exp(q, count, NULL);
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        double log_p = (double)p[i] - of_p;
+        sum += exp(log_p) * (log_p - ((double)q[i] - of_q));
+    }
+    return sum;
+}
+
+/* KL(full || with what has been put into the layer), nats a token. */
+static double divergence(const probe *p, uint32_t from)
+{
+    size_t vocabulary = config_of(p)->vocabulary;
+    double sum = 0;
+    for (size_t w = 0; w < p->windows; w++) {
+        const sterna_forward call = call_of(p, w);
+        p->device->upload(p->device, sterna_workspace_stream(p->workspace), state(p, from, w),
+                          state_bytes(p));
+        for (uint32_t layer = from; layer < config_of(p)->n_layers; layer++)
+            for (int stage = 0; stage < STERNA_STAGES; stage++)
+                sterna_decoder_stage(p->workspace, &call, layer, (sterna_stage)stage);
+        for (size_t i = 0; i < p->scored; i++) {
+            get_logits(p, i, p->logits);
+            sum += divergence_of(p->base + (w * p->scored + i) * vocabulary, p->logits, vocabulary);
+        }
+    }
+    return sum / (double)(p->windows * p->scored);
+}
+
+/* The matrix as trits, in an item of its own. */
+static sterna_status fit_quickly(probe *p, const sterna_matrix_place *place, int input,
+                                 sterna_fit_rows *part, sterna_hadamard *rotation)
+{
+    size_t cols = p->cols[input], weights, squares;
+    sterna_compensation settings = p->settings->compensation;
+    settings.rounds = 0;
+    float *w = sterna_mul_size((size_t)place->rows, cols, &weights)
+                   ? sterna_alloc(weights, sizeof *w)
+                   : NULL;
+    float *h = sterna_mul_size(cols, cols, &squares) ? sterna_alloc(squares, sizeof *h) : NULL;
+    sterna_status status = STERNA_OK;
+    if (!w || !h) status = sterna_fail_memory(p->err, "the weights of a layer");
+    if (!status && p->settings->rotate)
+        status = sterna_rotation_of(&p->rules, cols, rotation, p->err);
+    if (!status) {
+        for (uint64_t r = 0; r < place->rows; r++)
+            sterna_tensor_row(place->tensor, place->first_row + r, w + r * cols);
+        memcpy(h, p->h[input], squares * sizeof *h);
+        sterna_rotate_rows(w, (size_t)place->rows, cols, rotation, settings.threads);
+        sterna_rotate_square(h, cols, rotation, settings.threads);
+        status = sterna_fit_items(p->settings->fitter, part, 1, w, cols, h, &settings, p->err);
+    }
+    sterna_free(w);
+    sterna_free(h);
+    return status;
+}
+
+static sterna_status set_matrix(const probe *p, uint32_t layer, sterna_matrix matrix,
+                                const sterna_tensor *tensor, sterna_weight_options options)
+{
+    return sterna_decoder_set_matrix(p->decoder, layer, matrix, tensor, &options, p->err);
+}
+
+/* Puts the matrix in as trits, measures, and puts it back. */
+static sterna_status probe_matrix(probe *p, uint32_t layer, sterna_matrix matrix, int input)
+{
+    sterna_matrix_place place;
+    sterna_fit_rows part;
+    sterna_hadamard rotation = {0};
+    sterna_status status =
+        sterna_decoder_find_matrix(p->decoder, p->file, layer, matrix, &place, p->err);
+    if (status || !sterna_fit_find(p->items, p->n_items, &place, &part)) return status;
+    sterna_item *item = part.item, trial = *part.item;
+    trial.packed = NULL;
+    part.item = &trial;
+    status = fit_quickly(p, &place, input, &part, &rotation);
+    if (!status) {
+        sterna_tensor made = sterna_item_output(&trial);
+        status = set_matrix(p, layer, matrix, &made,
+                            (sterna_weight_options){.activation = config_of(p)->activation,
+                                                    .first_row = part.item_row,
+                                                    .rows = part.rows,
+                                                    .hadamard = rotation});
+    }
+    if (!status) {
+        item->sensitivity += divergence(p, layer);
+        status = set_matrix(p, layer, matrix, place.tensor,
+                            (sterna_weight_options){.activation = STERNA_ACT_AUTO,
+                                                    .first_row = place.first_row,
+                                                    .rows = place.rows});
+    }
+    sterna_free(trial.packed);
+    if (status) sterna_fail_prefix(p->err, "%s: tensor '%s'", p->file->path, item->name);
+    return status;
+}
+
+static sterna_status report(const probe *p, double layers)
+{
+    const sterna_propagation *s = p->settings;
+    if (!s->progress ||
+        s->progress(s->progress_context, "measuring sensitivities", layers, config_of(p)->n_layers))
+        return STERNA_OK;
+    return sterna_fail(p->err, STERNA_ERROR_CANCELLED,
+                       "quantizing was cancelled; nothing was written");
+}
+
+static sterna_status probe_layer(probe *p, uint32_t layer)
+{
+    sterna_status status = STERNA_OK;
+    gather(p, layer);
+    for (int k = 0; k < INPUTS; k++)
+        for (int m = (int)inputs[k].first; m <= (int)inputs[k].last && !status; m++)
+            status = probe_matrix(p, layer, (sterna_matrix)m, k);
+    return status ? status : report(p, layer + 1);
+}
+
+/* ---- the whole ---- */
+
+static float *new_floats(size_t a, size_t b, size_t c)
+{
+    size_t count;
+    if (!sterna_mul_size(a, b, &count) || !sterna_mul_size(count, c, &count)) return NULL;
+    return sterna_alloc(count, sizeof(float));
+}
+
+static sterna_status allocate(probe *p)
+{
+    const sterna_config *config = config_of(p);
+    size_t length = p->calibration->length, widest = config->width, ffn = 0;
+    size_t heads = (size_t)config->heads * config->head_dim;
+    for (uint32_t i = 0; i < config->n_layers; i++)
+        if (config->layers[i].ffn_width > ffn) ffn = config->layers[i].ffn_width;
+    if (heads > widest) widest = heads;
+    if (ffn > widest) widest = ffn;
+    const size_t cols[INPUTS] = {config->width, heads, config->width, ffn};
+    bool complete = true;
+    for (int k = 0; k < INPUTS; k++) {
+        p->h[k] = new_floats(cols[k], cols[k], 1);
+        p->cols[k] = cols[k];
+        complete &= p->h[k] != NULL;
+    }
+    p->windows = p->calibration->windows < WINDOWS ? p->calibration->windows : WINDOWS;
+    p->scored = length / 2 < SCORED ? length / 2 : SCORED;
+    p->places = sterna_alloc(length, sizeof *p->places);
+    p->lengths = sterna_alloc(length, sizeof *p->lengths);
+    p->x = new_floats(config->n_layers * p->windows, length, config->width);
+    p->base = new_floats(p->windows, p->scored, config->vocabulary);
+    p->logits = new_floats(config->vocabulary, 1, 1);
+    p->input = new_floats(length, widest, 1);
+    if (!complete || !p->places || !p->lengths || !p->x || !p->base || !p->logits || !p->input)
+        return sterna_fail_memory(p->err, "the sensitivities of a model");
+    for (size_t i = 0; i < length; i++) {
+        p->places[i] = (sterna_batch_place){p->kv, (uint32_t)i};
+        p->lengths[i] = (uint32_t)length;
+    }
+    return STERNA_OK;
+}
+
+static sterna_status open_model(probe *p)
+{
+    const sterna_decoder_options options = {0};
+    uint32_t length = (uint32_t)p->calibration->length;
+    sterna_status status = sterna_decoder_load(p->file, p->device, &options, &p->decoder, p->err);
+    if (status) return status;
+    const sterna_config *config = config_of(p);
+    status = sterna_workspace_new(p->decoder, length, length, &p->workspace, p->err);
+    if (!status)
+        status = p->device->kv_new(p->device, STERNA_KV_F16, config->n_layers, config->kv_heads,
+                                   config->head_dim, length, &p->kv, p->err);
+    return status ? status : allocate(p);
+}
+
+static void close_model(probe *p)
+{
+    if (p->kv) p->device->kv_free(p->device, p->kv);
+    sterna_workspace_free(p->workspace);
+    sterna_decoder_free(p->decoder);
+    for (int k = 0; k < INPUTS; k++) sterna_free(p->h[k]);
+    sterna_free(p->places);
+    sterna_free(p->lengths);
+    sterna_free(p->x);
+    sterna_free(p->base);
+    sterna_free(p->logits);
+    sterna_free(p->input);
+    sterna_hadamard_free(&p->rules);
+}
+
+sterna_status sterna_sensitivity(const sterna_model_file *file,
+                                 const sterna_calibration *calibration,
+                                 const sterna_propagation *settings, sterna_item *items,
+                                 size_t n_items, sterna_error *err)
+{
+    probe p = {.file = file,
+               .calibration = calibration,
+               .settings = settings,
+               .items = items,
+               .n_items = n_items,
+               .err = err};
+    sterna_cpu_options cpu = {.threads = settings->compensation.threads};
+    sterna_blas_prepare();
+    int blas = openblas_get_num_threads();
+    sterna_status status = sterna_cpu_level("auto", &cpu.features, err);
+    if (!status) status = sterna_device_cpu_open(&cpu, &p.device, err);
+    if (status) return status;
+    openblas_set_num_threads(settings->compensation.threads);
+    status = open_model(&p);
+    if (!status) run_full(&p);
+    for (uint32_t layer = 0; !status && layer < config_of(&p)->n_layers; layer++)
+        status = probe_layer(&p, layer);
+    close_model(&p);
+    p.device->close(p.device);
+    openblas_set_num_threads(blas);
+    return status;
+}

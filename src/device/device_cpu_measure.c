@@ -9,7 +9,7 @@
 
 enum {
     READ_BYTES = 1 << 29, /* far beyond the last-level cache */
-    REPEATS = 10, /* the best counts: a neighbour can only take */
+    REPEATS = 10,         /* the best counts: a neighbour can only take */
     PEAK_ROUNDS = 2000000,
 };
 

@@ -327,13 +327,15 @@ def test_quantize_with_more_than_trits(tmp_path, wide):
 @pytest.mark.parametrize("options", [["--tokens", 512, "--bits", 3, "--damping", 0.03, "--drift", 0.3, "--outliers", "1%"],
                                      ["--tokens", 512, "--asymmetric", "--group", 128, "--residual", 0, "--portable"],
                                      ["--method", "itf", "--keep", "embed,head,*attn*"]])
-def test_quantize_by_recipe(options, tmp_path, wide):
+def test_quantize_by_recipe(options, tmp_path, text, wide):
     once, again = tmp_path / "once.gguf", tmp_path / "again.gguf"
     receipt = as_json("quantize", wide, once, *options)
     (tmp_path / "receipt.json").write_text(json.dumps(receipt))
     repeated = as_json("quantize", wide, again, "--recipe", tmp_path / "receipt.json")
     assert once.read_bytes() == again.read_bytes()
     assert repeated["recipe"] == receipt["recipe"]
+    assert as_json("eval", once, "--text", text, "--context", 64)["perplexity"] > 1
+    assert as_json("verify", once)["checks"]
     if "--bits" in options:
         assert 2.7 < receipt["matrix_bits_per_weight"] <= 3
         assert any(tensor.get("sensitivity", 0) > 0 for tensor in receipt["tensors"])

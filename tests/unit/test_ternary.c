@@ -455,14 +455,47 @@ static void conversion_survives_no_memory(void **state)
     }
 }
 
+/* Codes of blocks that are no trits come back as code times scale. */
+static void codes_of_blocks_round_trip(void **state)
+{
+    (void)state;
+    static const struct {
+        sterna_type type;
+        int low, high, block_bytes;
+    } kinds[] = {{STERNA_TYPE_Q4_0, -8, 7, 18}, {STERNA_TYPE_Q8_0, -127, 127, 34}};
+    enum { COLS = 96 };
+    const float scales[COLS / 32] = {0.25f, -0.5f, 0};
+    for (int k = 0; k < 2; k++) {
+        int8_t codes[COLS];
+        uint8_t bytes[COLS / 32 * 34];
+        float row[COLS];
+        int levels = kinds[k].high - kinds[k].low + 1;
+        for (int i = 0; i < COLS; i++) codes[i] = (int8_t)(kinds[k].low + i * 7 % levels);
+        sterna_type_pack(kinds[k].type, codes, scales, COLS, bytes);
+        sterna_tensor tensor = {.type = kinds[k].type,
+                                .n_dims = 1,
+                                .dims = {COLS, 1, 1, 1},
+                                .data = bytes,
+                                .bytes = (uint64_t)(COLS / 32 * kinds[k].block_bytes)};
+        sterna_tensor_row(&tensor, 0, row);
+        for (int i = 0; i < COLS; i++) assert_true(row[i] == scales[i / 32] * (float)codes[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(table_is_consistent), cmocka_unit_test(sizes_are_checked),
-        cmocka_unit_test(goldens_agree),       cmocka_unit_test(every_half),
-        cmocka_unit_test(base3_is_exact),      cmocka_unit_test(packing_round_trips),
-        cmocka_unit_test(lines_are_rows),      cmocka_unit_test(conversion_is_exact),
-        cmocka_unit_test(conversion_refuses),  cmocka_unit_test(conversion_survives_no_memory),
+        cmocka_unit_test(table_is_consistent),
+        cmocka_unit_test(sizes_are_checked),
+        cmocka_unit_test(goldens_agree),
+        cmocka_unit_test(every_half),
+        cmocka_unit_test(base3_is_exact),
+        cmocka_unit_test(packing_round_trips),
+        cmocka_unit_test(lines_are_rows),
+        cmocka_unit_test(conversion_is_exact),
+        cmocka_unit_test(conversion_refuses),
+        cmocka_unit_test(conversion_survives_no_memory),
+        cmocka_unit_test(codes_of_blocks_round_trip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

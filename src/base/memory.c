@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 bool sterna_mul_size(size_t a, size_t b, size_t *out)
 {
@@ -104,4 +107,11 @@ uint64_t sterna_memory_available(void)
         if (strncmp(line, "MemAvailable:", 13) == 0) kilobytes = strtoull(line + 13, NULL, 10);
     fclose(file);
     return kilobytes * 1024;
+}
+
+void sterna_memory_trim(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }

@@ -30,6 +30,10 @@ char *sterna_strndup(const char *text, size_t length);
  */
 uint64_t sterna_memory_available(void);
 
+/* Gives freed memory back to the system where the C library keeps it: after a job, such as loading,
+ * that allocated much more than it leaves. */
+void sterna_memory_trim(void);
+
 /* Tests only: the allocation `n` calls from now fails (0 = the next), and all after it; -1 turns
  * this off. Returns how many allocations had been made since the last call. */
 long sterna_alloc_fail_after(long n);

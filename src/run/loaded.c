@@ -66,6 +66,7 @@ static sterna_status open_model(const char *path, sterna_model_file *file, stern
     status =
         model && model->path ? load(file, model, options, err) : sterna_fail_memory(err, "a model");
     sterna_model_file_close(file);
+    sterna_memory_trim(); /* the directory of a file is large, and sessions are still to come */
     if (status) {
         sterna_run_close(model);
         return status;

@@ -6,7 +6,7 @@
 #include "base/memory.h"
 
 enum {
-    PREFILL_TOKENS = 512,   /* of one forward pass */
+    PREFILL_TOKENS = 256,   /* of one forward pass */
     DEFAULT_CONTEXT = 4096, /* where neither the caller nor a shorter model says */
     EACH_BYTES = 8 << 20    /* of the rows of logits that sterna_run_append_each holds */
 };

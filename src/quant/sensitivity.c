@@ -222,7 +222,7 @@ static sterna_status probe_matrix(probe *p, uint32_t layer, sterna_matrix matrix
                                                     .hadamard = rotation});
     }
     if (!status) {
-        item->sensitivity += divergence(p, layer);
+        item->sensitivity += fmax(divergence(p, layer), 1e-12); /* measured, if only just */
         status = set_matrix(p, layer, matrix, place.tensor,
                             (sterna_weight_options){.activation = STERNA_ACT_AUTO,
                                                     .first_row = place.first_row,

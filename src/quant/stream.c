@@ -25,7 +25,8 @@ typedef struct loop {
     sterna_fit_result *results;       /* [chunk] */
     sterna_fit_part *parts;           /* [chunk] */
     uint8_t *faults;                  /* [chunk] */
-    float *row, *work, *scales;       /* [threads][cols] each */
+    float *row, *work;                /* [threads][cols] each */
+    float *scales;                    /* [threads][2][cols]: scales, shifts */
     int8_t *trits;                    /* [threads][cols] */
 } loop;
 
@@ -131,7 +132,7 @@ static row_fault fit_shifted_row(const loop *l, uint64_t to, const float *row, f
                                  float *scales, int8_t *trits, sterna_fit_result *result)
 {
     const sterna_levels levels = {-1, 1, false, true};
-    float *shifts = scales + l->cols / 2 + 1; /* groups have two columns at least */
+    float *shifts = scales + l->cols;
     if (!isfinite(sterna_fit_magnitudes(row, l->cols, work))) return ROW_NOT_FINITE;
     for (size_t at = 0; at < l->cols; at += l->group) {
         size_t count = l->cols - at < l->group ? l->cols - at : l->group;
@@ -164,10 +165,10 @@ static row_fault make_row(const loop *l, uint64_t row, uint64_t in_chunk)
     float *values = l->row + mine;
     sterna_tensor_row(item->tensor, from, values);
     if (item->verb == STERNA_VERB_FIT && item->form.shifted)
-        return fit_shifted_row(l, row, values, l->work + mine, l->scales + mine, l->trits + mine,
-                               result);
+        return fit_shifted_row(l, row, values, l->work + mine, l->scales + 2 * mine,
+                               l->trits + mine, result);
     if (item->verb == STERNA_VERB_FIT)
-        return fit_row(l, row, values, l->work + mine, l->scales + mine, l->trits + mine, out,
+        return fit_row(l, row, values, l->work + mine, l->scales + 2 * mine, l->trits + mine, out,
                        result);
     if (item->pair_heads && l->rows == 1) pair_columns(l, values, l->work + mine);
     if (item->shift != 0)
@@ -299,7 +300,7 @@ static sterna_status run_loop(loop *l, double *done, double total, sterna_error 
     l->faults = sterna_alloc(chunk, 1);
     l->row = sterna_alloc(values, sizeof *l->row);
     l->work = sterna_alloc(values, sizeof *l->work);
-    l->scales = sterna_alloc(values, sizeof *l->scales);
+    l->scales = sterna_alloc(values, 2 * sizeof *l->scales);
     l->trits = sterna_alloc(values, 1);
     sterna_status status = STERNA_OK;
     if (!l->out || !l->results || !l->parts || !l->faults || !l->row || !l->work || !l->scales ||

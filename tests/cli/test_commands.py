@@ -318,6 +318,9 @@ def test_quantize_with_more_than_trits(tmp_path, wide):
         receipt = as_json("quantize", wide, tmp_path / "b.gguf", "--tokens", 512, *option.split("="))
         assert least < receipt["ternary_bits_per_weight"] - plain["ternary_bits_per_weight"] < most
         assert receipt["relative_error"] < plain["relative_error"]
+    for group in [1, 7, "row"]:
+        alone = as_json("quantize", wide, tmp_path / "e.gguf", "--method", "itf", "--asymmetric", "--group", group)
+        assert alone["relative_error"] < (0.01 if group == 1 else 0.25)
     columns = as_json("quantize", wide, tmp_path / "c.gguf", "--tokens", 512, "--stages", "columns")
     assert columns["relative_error"] > plain["relative_error"]
     pt2 = as_json("quantize", wide, tmp_path / "d.gguf", "--tokens", 512, "--method", "pt2")

@@ -134,21 +134,31 @@ static void sift_down(sterna_candidate *heap, size_t n, size_t at)
     }
 }
 
-/* The largest logit; NaN where one is not finite. */
+/* The largest logit; NaN where one is not finite. In lanes, so that the compiler makes it wide. */
 static float largest(const float *logits, size_t n)
 {
     enum { LANES = 16 };
-    float most[LANES];
-    uint32_t bad = 0;
+    float most[LANES], max = -INFINITY;
+    uint32_t bits[LANES], bad[LANES] = {0};
+    bool finite = true;
+    size_t whole = n / LANES * LANES;
     for (size_t j = 0; j < LANES; j++) most[j] = -INFINITY;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, &logits[i], sizeof bits);
-        bad |= (bits & 0x7f800000u) == 0x7f800000u;
-        most[i % LANES] = logits[i] > most[i % LANES] ? logits[i] : most[i % LANES];
+    for (size_t i = 0; i < whole; i += LANES) {
+        memcpy(bits, logits + i, sizeof bits);
+        for (size_t j = 0; j < LANES; j++) {
+            bad[j] |= (bits[j] & 0x7f800000u) == 0x7f800000u;
+            most[j] = logits[i + j] > most[j] ? logits[i + j] : most[j];
+        }
     }
-    for (size_t j = 1; j < LANES; j++) most[0] = most[j] > most[0] ? most[j] : most[0];
-    return bad ? NAN : most[0];
+    for (size_t i = whole; i < n; i++) {
+        finite = finite && isfinite(logits[i]);
+        max = logits[i] > max ? logits[i] : max;
+    }
+    for (size_t j = 0; j < LANES; j++) {
+        finite = finite && !bad[j];
+        max = most[j] > max ? most[j] : max;
+    }
+    return finite ? max : NAN;
 }
 
 /* The k first in order, sorted, as candidates. Most logits lose against the least of those kept so
@@ -292,19 +302,20 @@ int32_t sterna_sampler_pick(sterna_sampler *sampler, const float *logits, const 
     const sterna_sampling *settings = &sampler->settings;
     sterna_candidate *candidates = sampler->candidates;
     size_t n = sampler->vocabulary;
-    if (isnan(largest(logits, n))) return -1;
-    logits = penalised(sampler, logits, recent, n_recent);
+    float max = largest(logits, n);
+    if (isnan(max)) return -1;
+    const float *changed = penalised(sampler, logits, recent, n_recent);
     if (settings->temperature == 0) {
-        float max = largest(logits, n);
+        if (changed != logits) max = largest(changed, n);
         size_t best = 0;
-        while (logits[best] != max) best++;
+        while (changed[best] != max) best++;
         return (int32_t)best;
     }
     double at = sterna_rng_double(&sampler->rng), sum = 0;
     if (settings->top_k > 0 && (size_t)settings->top_k < n)
-        n = select_top(settings, logits, n, candidates);
+        n = select_top(settings, changed, n, candidates);
     else
-        n = select_needed(settings, logits, n, at, candidates);
+        n = select_needed(settings, changed, n, at, candidates);
     for (size_t i = 0; i + 1 < n; i++) {
         sum += (double)candidates[i].probability;
         if (at < sum) return candidates[i].id;

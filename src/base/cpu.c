@@ -49,6 +49,7 @@ static void detect(void)
     if (features && zmm && f512 && dq && bw && vl) {
         features |= STERNA_CPU_AVX512;
         if (c7 >> 11 & 1) features |= STERNA_CPU_AVX512VNNI;
+        if (c7 >> 11 & 1 && a71 >> 5 & 1) features |= STERNA_CPU_AVX512BF16;
     }
     if (features & STERNA_CPU_AVX512VNNI && tiles && d7 >> 24 & 1 && d7 >> 25 & 1 &&
         amx_permitted())
@@ -87,10 +88,11 @@ static const struct level {
     {"avxvnni", STERNA_CPU_AVXVNNI, STERNA_CPU_AVX2 | STERNA_CPU_AVXVNNI},
     {"avx512", STERNA_CPU_AVX512, STERNA_CPU_AVX2 | STERNA_CPU_AVX512},
     {"avx512vnni", STERNA_CPU_AVX512VNNI,
-     STERNA_CPU_AVX2 | STERNA_CPU_AVXVNNI | STERNA_CPU_AVX512 | STERNA_CPU_AVX512VNNI},
+     STERNA_CPU_AVX2 | STERNA_CPU_AVXVNNI | STERNA_CPU_AVX512 | STERNA_CPU_AVX512VNNI |
+         STERNA_CPU_AVX512BF16},
     {"amx", STERNA_CPU_AMX,
      STERNA_CPU_AVX2 | STERNA_CPU_AVXVNNI | STERNA_CPU_AVX512 | STERNA_CPU_AVX512VNNI |
-         STERNA_CPU_AMX},
+         STERNA_CPU_AVX512BF16 | STERNA_CPU_AMX},
     {"neon", STERNA_CPU_NEON, STERNA_CPU_NEON},
     {"dotprod", STERNA_CPU_DOTPROD, STERNA_CPU_NEON | STERNA_CPU_DOTPROD},
     {"i8mm", STERNA_CPU_I8MM, STERNA_CPU_NEON | STERNA_CPU_DOTPROD | STERNA_CPU_I8MM},

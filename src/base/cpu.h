@@ -17,6 +17,7 @@ enum {
     STERNA_CPU_NEON = 1 << 5,
     STERNA_CPU_DOTPROD = 1 << 6,
     STERNA_CPU_I8MM = 1 << 7,
+    STERNA_CPU_AVX512BF16 = 1 << 8, /* 512-bit vdpbf16ps; comes with the level avx512vnni */
 };
 
 /* The features of this machine (measured once). Asks the kernel for permission to use AMX where

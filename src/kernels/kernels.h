@@ -130,6 +130,25 @@ typedef void sterna_gate_fn(const float *gate, const float *up, float *out, size
 /* x[i] = cap * tanh(x[i] / cap), tanh as sterna_tanh of ref/math_ref.h. */
 typedef void sterna_soft_cap_fn(float *x, size_t n, float cap);
 
+/* x[i] = exp(x[i] - shift) with exp as sterna_exp (not below e^-87); returns the lane sum. */
+typedef float sterna_exp_sum_fn(float *x, size_t n, float shift);
+
+/* ---- products of matrices, for training ----
+ *
+ * c[i][j] += sum of a(i, k) * b(j, k) over a tile of 12 x 32. Both operands are packed as bfloat16
+ * in panels (12 lanes of a, 32 of b): pair k / 2, lane, k % 2; an odd depth is padded with zero.
+ * Sums are float32; the order within a pair is the instruction set's, and subnormal numbers may
+ * count as zero, so that results agree to rounding only.
+ */
+enum { STERNA_GEMM_ROWS = 12, STERNA_GEMM_COLUMNS = 32 };
+typedef void sterna_gemm_bf16_fn(const uint16_t *a, const uint16_t *b, size_t pairs, float *c,
+                                 size_t c_stride);
+/* One panel of `panel` (12 or 32) lanes, of which `lanes` are there and the others zero, from
+ * floats: rows: x(i, k) = x[i * stride + k]; columns: x(i, k) = x[k * stride + i]. bfloat16 to
+ * nearest even. */
+typedef void sterna_pack_bf16_fn(const float *x, size_t stride, size_t lanes, size_t depth,
+                                 size_t panel, uint16_t *out);
+
 /* ---- attention ---- */
 
 /* One row of queries per (token, head) that shares the same keys: an online softmax over keys
@@ -185,6 +204,10 @@ typedef uint64_t sterna_peak_fn(size_t rounds);
     STERNA_SLOT(gate_silu, sterna_gate_fn)                                                         \
     STERNA_SLOT(gate_gelu_tanh, sterna_gate_fn)                                                    \
     STERNA_SLOT(soft_cap, sterna_soft_cap_fn)                                                      \
+    STERNA_SLOT(exp_sum, sterna_exp_sum_fn)                                                        \
+    STERNA_SLOT(gemm_bf16, sterna_gemm_bf16_fn)                                                    \
+    STERNA_SLOT(pack_bf16_rows, sterna_pack_bf16_fn)                                               \
+    STERNA_SLOT(pack_bf16_columns, sterna_pack_bf16_fn)                                            \
     STERNA_SLOT(attention_f32, sterna_attention_fn)                                                \
     STERNA_SLOT(attention_f16, sterna_attention_fn)                                                \
     STERNA_SLOT(attention_q8, sterna_attention_fn)                                                 \

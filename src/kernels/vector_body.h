@@ -166,6 +166,20 @@ void STERNA_VECTOR(soft_cap)(float *x, size_t n, float cap)
         v16_store_n(x + i, v16_mul(c, v16_tanh(v16_div(v16_load_n(x + i, n - i), c))), n - i);
 }
 
+float STERNA_VECTOR(exp_sum)(float *x, size_t n, float shift)
+{
+    v16 from = v16_set1(shift), lanes = v16_set1(0);
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        v16 e = v16_exp(v16_sub(v16_load(x + i), from));
+        v16_store(x + i, e);
+        lanes = v16_add(lanes, e);
+    }
+    if (i == n) return v16_sum(lanes);
+    v16_store_n(x + i, v16_exp(v16_sub(v16_load_n(x + i, n - i), from)), n - i);
+    return v16_sum(v16_add(lanes, v16_load_n(x + i, n - i)));
+}
+
 void STERNA_VECTOR(kv_encode_f16)(const float *x, size_t n, uint8_t *out)
 {
     size_t i = 0;

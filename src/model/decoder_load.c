@@ -294,28 +294,40 @@ static wanted describe_matrix(const sterna_config *config, uint32_t index, stern
     }
 }
 
-static sterna_status load_norms(loader *l, uint32_t index)
+typedef struct wanted_norm {
+    sterna_slot slot; /* STERNA_SLOTS: the family has none */
+    uint64_t width;
+} wanted_norm;
+
+static wanted_norm describe_norm(const sterna_config *config, uint32_t index, sterna_norm norm)
 {
-    const sterna_config *config = &l->decoder->config;
-    sterna_part *part = l->decoder->layers[index].part;
     uint64_t width = config->width, ffn = config->layers[index].ffn_width,
              q = (uint64_t)config->heads * config->head_dim;
     const struct {
-        sterna_slot slot;
-        uint64_t width;
+        wanted_norm norm;
         unsigned needs; /* of the family; 0 = always there */
-    } norms[] = {{STERNA_SLOT_ATTN_NORM, width, 0},
-                 {STERNA_SLOT_Q_NORM, config->head_dim, STERNA_HAS_QK_NORM},
-                 {STERNA_SLOT_K_NORM, config->head_dim, STERNA_HAS_QK_NORM},
-                 {STERNA_SLOT_ATTN_SUB_NORM, q, STERNA_HAS_SUB_NORMS},
-                 {STERNA_SLOT_ATTN_POST_NORM, width, STERNA_HAS_POST_NORMS},
-                 {STERNA_SLOT_FFN_NORM, width, 0},
-                 {STERNA_SLOT_FFN_SUB_NORM, ffn, STERNA_HAS_SUB_NORMS},
-                 {STERNA_SLOT_FFN_POST_NORM, width, STERNA_HAS_POST_NORMS}};
+    } norms[] = {
+        [STERNA_NORM_ATTENTION] = {{STERNA_SLOT_ATTN_NORM, width}, 0},
+        [STERNA_NORM_Q] = {{STERNA_SLOT_Q_NORM, config->head_dim}, STERNA_HAS_QK_NORM},
+        [STERNA_NORM_K] = {{STERNA_SLOT_K_NORM, config->head_dim}, STERNA_HAS_QK_NORM},
+        [STERNA_NORM_ATTENTION_SUB] = {{STERNA_SLOT_ATTN_SUB_NORM, q}, STERNA_HAS_SUB_NORMS},
+        [STERNA_NORM_ATTENTION_POST] = {{STERNA_SLOT_ATTN_POST_NORM, width}, STERNA_HAS_POST_NORMS},
+        [STERNA_NORM_FFN] = {{STERNA_SLOT_FFN_NORM, width}, 0},
+        [STERNA_NORM_FFN_SUB] = {{STERNA_SLOT_FFN_SUB_NORM, ffn}, STERNA_HAS_SUB_NORMS},
+        [STERNA_NORM_FFN_POST] = {{STERNA_SLOT_FFN_POST_NORM, width}, STERNA_HAS_POST_NORMS}};
+    bool there = !norms[norm].needs || config->family->has & norms[norm].needs;
+    return there ? norms[norm].norm : (wanted_norm){STERNA_SLOTS, 0};
+}
+
+static sterna_status load_norms(loader *l, uint32_t index)
+{
+    sterna_part *part = l->decoder->layers[index].part;
     sterna_status status = STERNA_OK;
-    for (size_t i = 0; !status && i < sizeof norms / sizeof *norms; i++)
-        if (!norms[i].needs || config->family->has & norms[i].needs)
-            status = load_norm(l, index, norms[i].slot, norms[i].width, &part[norms[i].slot]);
+    for (int i = 0; !status && i < STERNA_NORMS; i++) {
+        wanted_norm want = describe_norm(&l->decoder->config, index, (sterna_norm)i);
+        if (want.slot != STERNA_SLOTS)
+            status = load_norm(l, index, want.slot, want.width, &part[want.slot]);
+    }
     return status;
 }
 
@@ -563,6 +575,81 @@ sterna_status sterna_decoder_find_matrix(sterna_decoder *decoder, const sterna_m
     sterna_status status = open_layer(&l);
     if (!status) status = find_matrix(&l, layer, &want, &tensor, &fused);
     if (!status) *place = (sterna_matrix_place){tensor, fused ? want.first : 0, want.rows};
+    sterna_free(l.used);
+    return status;
+}
+
+static sterna_status find_norm(loader *l, uint32_t layer, wanted_norm want,
+                               const sterna_tensor **tensor)
+{
+    *tensor = NULL;
+    if (want.slot == STERNA_SLOTS) return STERNA_OK;
+    *tensor = find(l, layer, want.slot, ".weight");
+    return *tensor ? check_shape(l, *tensor, want.width, 1)
+                   : missing(l, layer, want.slot, ".weight");
+}
+
+static sterna_status find_parts(loader *l, uint32_t layer, sterna_matrix matrix,
+                                sterna_layer_places *places)
+{
+    const sterna_tensor *tensor = NULL;
+    bool fused = false;
+    wanted want = describe_matrix(&l->decoder->config, layer, matrix);
+    sterna_status status = find_matrix(l, layer, &want, &tensor, &fused);
+    if (status) return status;
+    sterna_slot slot = fused ? want.fused : want.slot;
+    uint64_t first = fused ? want.first : 0, rows = fused ? want.fused_rows : want.rows;
+    places->matrices[matrix] = (sterna_matrix_place){tensor, first, want.rows};
+    places->factors[matrix] = 1;
+    status = read_scale(l, layer, slot, &places->factors[matrix]);
+    const sterna_tensor *bias = find(l, layer, slot, ".bias");
+    if (!status && bias) status = check_shape(l, bias, rows, 1);
+    if (!status && !bias && want.bias_required) status = missing(l, layer, slot, ".bias");
+    places->biases[matrix] = (sterna_matrix_place){bias, first, want.rows};
+    return status;
+}
+
+sterna_status sterna_decoder_find_layer(sterna_decoder *decoder, const sterna_model_file *file,
+                                        uint32_t layer, sterna_layer_places *places,
+                                        sterna_error *err)
+{
+    const sterna_decoder_options none = {0};
+    loader l = {.file = file, .options = &none, .decoder = decoder, .err = err};
+    sterna_status status = open_layer(&l);
+    for (int i = 0; !status && i < STERNA_MATRICES; i++)
+        status = find_parts(&l, layer, (sterna_matrix)i, places);
+    for (int i = 0; !status && i < STERNA_NORMS; i++)
+        status = find_norm(&l, layer, describe_norm(&decoder->config, layer, (sterna_norm)i),
+                           &places->norms[i]);
+    sterna_free(l.used);
+    return status;
+}
+
+sterna_status sterna_decoder_find_ends(sterna_decoder *decoder, const sterna_model_file *file,
+                                       sterna_end_places *places, sterna_error *err)
+{
+    const sterna_decoder_options none = {0};
+    const sterna_config *config = &decoder->config;
+    loader l = {.file = file, .options = &none, .decoder = decoder, .err = err};
+    *places = (sterna_end_places){0};
+    sterna_status status = open_layer(&l);
+    if (!status) {
+        places->embedding = find(&l, 0, STERNA_SLOT_EMBEDDING, ".weight");
+        status = check_shape(&l, places->embedding, config->width, config->vocabulary);
+    }
+    if (!status)
+        status = find_norm(&l, 0, (wanted_norm){STERNA_SLOT_FINAL_NORM, config->width},
+                           &places->final_norm);
+    if (!status && config->tying != STERNA_HEAD_TIED) {
+        places->head = find(&l, 0, STERNA_SLOT_HEAD, ".weight");
+        places->head_bias = places->head ? find(&l, 0, STERNA_SLOT_HEAD, ".bias") : NULL;
+        if (places->head)
+            status = check_shape(&l, places->head, config->width, config->vocabulary);
+        else if (config->tying == STERNA_HEAD_OWN)
+            status = missing(&l, 0, STERNA_SLOT_HEAD, ".weight");
+        if (!status && places->head_bias)
+            status = check_shape(&l, places->head_bias, config->vocabulary, 1);
+    }
     sterna_free(l.used);
     return status;
 }

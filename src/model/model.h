@@ -115,6 +115,32 @@ typedef struct sterna_matrix_place {
     uint64_t first_row, rows; /* of the tensor: all but in fused ones */
 } sterna_matrix_place;
 
+typedef enum sterna_norm {
+    STERNA_NORM_ATTENTION,
+    STERNA_NORM_Q, /* of each head */
+    STERNA_NORM_K,
+    STERNA_NORM_ATTENTION_SUB,  /* before the output projection */
+    STERNA_NORM_ATTENTION_POST, /* before the residual sum */
+    STERNA_NORM_FFN,
+    STERNA_NORM_FFN_SUB, /* before the down projection */
+    STERNA_NORM_FFN_POST,
+    STERNA_NORMS
+} sterna_norm;
+
+/* Where the parts of a layer stand in the file. */
+typedef struct sterna_layer_places {
+    sterna_matrix_place matrices[STERNA_MATRICES];
+    float factors[STERNA_MATRICES];              /* of all weights of a matrix; 1 nearly always */
+    sterna_matrix_place biases[STERNA_MATRICES]; /* values, not rows; tensor NULL: there is none */
+    const sterna_tensor *norms[STERNA_NORMS];    /* NULL: the family has none */
+} sterna_layer_places;
+
+/* And the parts around the layers. */
+typedef struct sterna_end_places {
+    const sterna_tensor *embedding, *final_norm;
+    const sterna_tensor *head, *head_bias; /* NULL: tied to the embedding; none */
+} sterna_end_places;
+
 /* Norms and biases of a layer, and its matrices where asked for. `options` as for the load. Unload
  * what was loaded before it is loaded again. */
 sterna_status sterna_decoder_load_layer(sterna_decoder *decoder, const sterna_model_file *file,
@@ -129,6 +155,13 @@ sterna_status sterna_decoder_set_matrix(sterna_decoder *decoder, uint32_t layer,
 sterna_status sterna_decoder_find_matrix(sterna_decoder *decoder, const sterna_model_file *file,
                                          uint32_t layer, sterna_matrix matrix,
                                          sterna_matrix_place *place, sterna_error *err);
+/* All parts of a layer and of the ends, for who computes with them elsewhere; shapes are checked.
+ * Works on a decoder that was only planned, too. */
+sterna_status sterna_decoder_find_layer(sterna_decoder *decoder, const sterna_model_file *file,
+                                        uint32_t layer, sterna_layer_places *places,
+                                        sterna_error *err);
+sterna_status sterna_decoder_find_ends(sterna_decoder *decoder, const sterna_model_file *file,
+                                       sterna_end_places *places, sterna_error *err);
 /* True when what a layer adds to the stream passes through a norm first. */
 bool sterna_decoder_norms_output(const sterna_decoder *decoder);
 

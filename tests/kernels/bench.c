@@ -241,6 +241,39 @@ void bench_soft_cap(sterna_soft_cap_fn *kernel)
     BENCH_VECTOR(kernel(out, N, 30))
 }
 
+void bench_exp_sum(sterna_exp_sum_fn *kernel)
+{
+    BENCH_VECTOR((void)kernel(out, N, 3))
+    (void)y;
+}
+
+void bench_pack_bf16_rows(sterna_pack_bf16_fn *kernel)
+{
+    BENCH_VECTOR(kernel(x, N / 32, 32, N / 32, 32, (uint16_t *)out))
+    (void)y;
+}
+
+void bench_pack_bf16_columns(sterna_pack_bf16_fn *kernel)
+{
+    BENCH_VECTOR(kernel(x, 32, 32, N / 32, 32, (uint16_t *)out))
+    (void)y;
+}
+
+void bench_gemm_bf16(sterna_gemm_bf16_fn *kernel)
+{
+    enum { PAIRS = 256 };
+    static uint16_t a[PAIRS * 2 * STERNA_GEMM_ROWS], b[PAIRS * 2 * STERNA_GEMM_COLUMNS];
+    static float c[STERNA_GEMM_ROWS * STERNA_GEMM_COLUMNS];
+    double seconds[5];
+    for (int r = 0; r < 5; r++) {
+        double start = cpu_now();
+        for (int i = 0; i < 100; i++) kernel(a, b, PAIRS, c, STERNA_GEMM_COLUMNS);
+        seconds[r] = (cpu_now() - start) / 100;
+    }
+    printf("  %-28s %8.1f GFLOP/s\n", current,
+           2.0 * 2 * PAIRS * STERNA_GEMM_ROWS * STERNA_GEMM_COLUMNS / median_of(seconds, 5) / 1e9);
+}
+
 void bench_kv_encode_f16(sterna_kv_encode_fn *kernel)
 {
     BENCH_VECTOR(kernel(x, N, (uint8_t *)out))

@@ -98,6 +98,23 @@ void check_soft_cap(sterna_soft_cap_fn *kernel)
     }
 }
 
+void check_exp_sum(sterna_exp_sum_fn *kernel)
+{
+    for (int i = 0; i < 300; i++) {
+        size_t n = 1 + below(100);
+        float *x = vector(n, true), *want = guarded(n * 4, 4);
+        for (size_t j = 0; j < n; j++)
+            if (i % 2) x[j] *= 50;
+        memcpy(want, x, n * 4);
+        float shift = 10 * uniform(), sum[2];
+        sum[0] = kernel(x, n, shift);
+        sum[1] = sterna_exp_sum_ref(want, n, shift);
+        same_floats(x, want, n, "x");
+        same_floats(&sum[0], &sum[1], 1, "sum");
+        release_guarded();
+    }
+}
+
 /* ---- measuring kernels ---- */
 
 void check_read(sterna_read_fn *kernel)

@@ -69,6 +69,16 @@ void sterna_soft_cap_ref(float *x, size_t n, float cap)
     for (size_t i = 0; i < n; i++) x[i] = cap * sterna_tanh(x[i] / cap);
 }
 
+float sterna_exp_sum_ref(float *x, size_t n, float shift)
+{
+    float lanes[16] = {0};
+    for (size_t i = 0; i < n; i++) {
+        x[i] = sterna_exp(x[i] - shift);
+        lanes[i % 16] += x[i];
+    }
+    return sterna_lane_sum(lanes);
+}
+
 void sterna_kv_encode_f16_ref(const float *x, size_t n, uint8_t *out)
 {
     for (size_t i = 0; i < n; i++) {

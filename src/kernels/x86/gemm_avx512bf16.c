@@ -45,25 +45,53 @@ static inline __mmask16 first(size_t n)
     return (__mmask16)(n >= 16 ? 0xffff : (1u << n) - 1);
 }
 
+/* Rows of 16 pairs become columns: out[i] lane j = in[j] lane i. */
+static inline void transpose(const __m512i in[16], __m512i out[16])
+{
+    __m512i a[16], b[16];
+    for (int i = 0; i < 8; i++) {
+        a[2 * i] = _mm512_unpacklo_epi32(in[2 * i], in[2 * i + 1]);
+        a[2 * i + 1] = _mm512_unpackhi_epi32(in[2 * i], in[2 * i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4)
+        for (int k = 0; k < 2; k++) { /* four lanes of a column in every quarter */
+            b[i + 2 * k] = _mm512_unpacklo_epi64(a[i + k], a[i + 2 + k]);
+            b[i + 2 * k + 1] = _mm512_unpackhi_epi64(a[i + k], a[i + 2 + k]);
+        }
+    for (int i = 0; i < 4; i++) {
+        __m512i low = _mm512_shuffle_i32x4(b[i], b[4 + i], 0x88);
+        __m512i high = _mm512_shuffle_i32x4(b[8 + i], b[12 + i], 0x88);
+        __m512i low_odd = _mm512_shuffle_i32x4(b[i], b[4 + i], 0xdd);
+        __m512i high_odd = _mm512_shuffle_i32x4(b[8 + i], b[12 + i], 0xdd);
+        out[i] = _mm512_shuffle_i32x4(low, high, 0x88);
+        out[8 + i] = _mm512_shuffle_i32x4(low, high, 0xdd);
+        out[4 + i] = _mm512_shuffle_i32x4(low_odd, high_odd, 0x88);
+        out[12 + i] = _mm512_shuffle_i32x4(low_odd, high_odd, 0xdd);
+    }
+}
+
+/* Up to 32 floats of a row as 16 pairs, zeros behind them. */
+static inline __m512i load_row(const float *row, size_t left)
+{
+    __m512 low = _mm512_maskz_loadu_ps(first(left), row), high = _mm512_setzero_ps();
+    if (left > 16) high = _mm512_maskz_loadu_ps(first(left - 16), row + 16);
+    return (__m512i)_mm512_cvtne2ps_pbh(high, low);
+}
+
 void sterna_pack_bf16_rows_avx512bf16(const float *x, size_t stride, size_t lanes, size_t depth,
                                       size_t panel, uint16_t *out)
 {
-    size_t pairs = (depth + 1) / 2;
-    __m512i steps =
-        _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                           _mm512_set1_epi32((int)panel));
-    for (size_t i = 0; i < panel; i++) {
-        const float *row = x + i * stride;
-        for (size_t p = 0; p < pairs; p += 16) {
-            size_t left = i < lanes ? depth - 2 * p : 0, high = left > 16 ? left - 16 : 0;
-            __m512 low =
-                left ? _mm512_maskz_loadu_ps(first(left), row + 2 * p) : _mm512_setzero_ps();
-            __m512 rest =
-                high ? _mm512_maskz_loadu_ps(first(high), row + 2 * p + 16) : _mm512_setzero_ps();
-            _mm512_mask_i32scatter_epi32(out + 2 * (p * panel + i), first(pairs - p), steps,
-                                         (__m512i)_mm512_cvtne2ps_pbh(rest, low), 4);
+    for (size_t from = 0; from < panel; from += 16)
+        for (size_t k = 0; k < depth; k += 32) {
+            __m512i rows[16], columns[16];
+            for (size_t i = 0; i < 16; i++)
+                rows[i] = from + i < lanes ? load_row(x + (from + i) * stride + k, depth - k)
+                                           : _mm512_setzero_si512();
+            transpose(rows, columns);
+            for (size_t p = 0; p < 16 && k + 2 * p < depth; p++)
+                _mm512_mask_storeu_epi32(out + (k / 2 + p) * panel * 2 + 2 * from,
+                                         first(panel - from), columns[p]);
         }
-    }
 }
 
 void sterna_pack_bf16_columns_avx512bf16(const float *x, size_t stride, size_t lanes, size_t depth,

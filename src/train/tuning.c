@@ -134,8 +134,7 @@ sterna_status sterna_tuning_time(sterna_pupil *p, const sterna_tuning *tuning, d
         fill(&o, tuning, p->student, batch);
         status = sterna_network_forward(p->teacher, batch, p->taught, err); /* touches the memory */
         start = sterna_now();
-        if (!status)
-            status = pass(p, batch, tokens_of(p->student), true, &divergence, err);
+        if (!status) status = pass(p, batch, tokens_of(p->student), true, &divergence, err);
         *seconds = sterna_now() - start;
         sterna_network_visit(p->student, clear, NULL);
         sterna_free(o.window);

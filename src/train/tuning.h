@@ -9,7 +9,7 @@
 /* What a pass runs on; the networks' options must agree in windows and length. */
 typedef struct sterna_pupil {
     sterna_network *teacher, *student;
-    sterna_head *head; /* of both */
+    sterna_head *head;                 /* of both */
     float *taught, *learnt, *gradient; /* [windows * length][width] */
 } sterna_pupil;
 
@@ -19,14 +19,14 @@ sterna_status sterna_pupil_new(sterna_pupil *pupil, sterna_network *teacher,
 void sterna_pupil_free(sterna_pupil *pupil);
 
 typedef struct sterna_tuning {
-    const int32_t *ids;          /* [windows][length] to learn from; length as the networks' */
-    size_t windows;              /* at least one */
-    const int32_t *held;         /* [held_windows][length]: text that is only measured */
+    const int32_t *ids;  /* [windows][length] to learn from; length as the networks' */
+    size_t windows;      /* at least one */
+    const int32_t *held; /* [held_windows][length]: text that is only measured */
     size_t held_windows;
-    uint64_t steps;              /* each takes as many windows as a pass has */
-    float rate;                  /* of Adam, at its highest */
-    const char *stage;           /* for progress, which counts steps */
-    sterna_progress progress;    /* may be NULL */
+    uint64_t steps;           /* each takes as many windows as a pass has */
+    float rate;               /* of Adam, at its highest */
+    const char *stage;        /* for progress, which counts steps */
+    sterna_progress progress; /* may be NULL */
     void *progress_context;
 } sterna_tuning;
 

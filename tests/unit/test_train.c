@@ -53,8 +53,8 @@ static sterna_status train_all(sterna_network *net, bool rows, sterna_error *err
     for (uint32_t i = 0; i < net->config->n_layers && !status; i++) {
         sterna_network_layer *layer = &net->layers[i];
         for (int k = 0; k < STERNA_MATRICES && !status; k++)
-            status = sterna_linear_train(&layer->matrices[k],
-                                         rows ? layer->matrices[k].cols : 7, err);
+            status =
+                sterna_linear_train(&layer->matrices[k], rows ? layer->matrices[k].cols : 7, err);
         for (int k = 0; k < STERNA_NORMS && !status; k++)
             if (layer->norms[k].tensor) status = sterna_gain_train(&layer->norms[k], err);
     }
@@ -211,9 +211,8 @@ static double walk_kind(trained *t, int kind, float step)
     wander w = {.step = step};
     sterna_rng_seed(&w.rng, 5);
     for (uint32_t i = 0; i < t->net->config->n_layers; i++)
-        walk(&w, kind < STERNA_MATRICES
-                     ? &t->net->layers[i].matrices[kind].factors
-                     : &t->net->layers[i].norms[kind - STERNA_MATRICES].factors);
+        walk(&w, kind < STERNA_MATRICES ? &t->net->layers[i].matrices[kind].factors
+                                        : &t->net->layers[i].norms[kind - STERNA_MATRICES].factors);
     sterna_network_refresh(t->net);
     return w.slope;
 }
@@ -244,10 +243,10 @@ static void differences(void **state)
     check_differences("llama-hadamard", "model.gguf");
     check_differences("gemma2", "model.gguf"); /* soft caps, windows, norms behind, shift */
     check_differences("gemma3", "hf");
-    check_differences("qwen3", "model.gguf"); /* norms of heads */
-    check_differences("bitnet-silu", "model.gguf"); /* norms before the output projections */
+    check_differences("qwen3", "model.gguf");         /* norms of heads */
+    check_differences("bitnet-silu", "model.gguf");   /* norms before the output projections */
     check_differences("bitnet-packed", "model.gguf"); /* relu^2 */
-    check_differences("phi3", "model.gguf"); /* fused matrices */
+    check_differences("phi3", "model.gguf");          /* fused matrices */
 }
 
 /* ---- the same by other ways ---- */

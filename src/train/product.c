@@ -3,15 +3,17 @@
 #include <cblas.h>
 #include <string.h>
 
+#include "base/blas.h"
 #include "base/cpu.h"
 #include "base/memory.h"
 
-/* A task is a block of c: PANELS_A panels of a by PANELS_B panels of b, taken DEPTH terms at a
- * time, so that a panel of b stays in the first cache and the block of a in the second. */
+/* A task is a block of c: PANELS_A panels of a by PANELS_B panels of b, taken about DEPTH terms
+ * at a time, so that a panel of b stays in the first cache and the block of a in the second. */
 enum { PANELS_A = 22, PANELS_B = 4, DEPTH = 512 };
 
 void sterna_multiplier_init(sterna_multiplier *m, uint32_t features, int threads, bool exact)
 {
+    sterna_blas_prepare();
     sterna_kernels_select(features, &m->kernels);
     m->bf16 = !exact && features & STERNA_CPU_AVX512BF16;
     m->threads = threads;
@@ -104,10 +106,12 @@ static void multiply_block(const sterna_multiplier *m, const sterna_packed *a,
         for (size_t i = i0 * ROWS; i < least(i1 * ROWS, rows); i++)
             memset(c + i * c_stride + j0 * COLUMNS, 0,
                    (least(j1 * COLUMNS, cols) - j0 * COLUMNS) * sizeof *c);
-    for (size_t p = 0; p < pairs; p += DEPTH / 2)
+    size_t cuts = (pairs + DEPTH / 4) / (DEPTH / 2),
+           share = cuts > 1 ? (pairs + cuts - 1) / cuts : pairs;
+    for (size_t p = 0; p < pairs; p += share)
         for (size_t j = j0; j < j1; j++)
             for (size_t i = i0; i < i1; i++)
-                add_tile(m, panel_at(a, i, p), panel_at(b, j, p), least(DEPTH / 2, pairs - p),
+                add_tile(m, panel_at(a, i, p), panel_at(b, j, p), least(share, pairs - p),
                          least(rows - i * ROWS, ROWS), least(cols - j * COLUMNS, COLUMNS),
                          c + i * ROWS * c_stride + j * COLUMNS, c_stride);
 }

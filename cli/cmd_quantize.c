@@ -9,10 +9,12 @@
 typedef struct quantize_settings {
     cli_model_settings model;
     const char *method, *type, *group, *keep, *keep_type, *stages, *recipe, *calibration;
-    uint64_t tokens;
+    uint64_t tokens, tune;
     double drift, residual, damping, outliers, bits;
     bool portable, asymmetric, json, quiet, tensors;
 } quantize_settings;
+
+enum { TUNE_USUAL = 1 }; /* not given: fewer tokens than a step has */
 
 /* Of the command: below 0 is not given. Of the library: 0 is the usual, below 0 none. */
 static float strength(double value)
@@ -63,6 +65,7 @@ static int run_quantize(const cli_command *command, const void *from, int operan
     options.threads = (int)settings->model.threads;
     options.calibration = settings->calibration;
     options.tokens = (uint32_t)settings->tokens;
+    if (settings->tune != TUNE_USUAL) options.tune = settings->tune ? (int64_t)settings->tune : -1;
     options.portable = settings->portable;
     options.drift = strength(settings->drift);
     options.residual = strength(settings->residual);
@@ -79,7 +82,8 @@ static int run_quantize(const cli_command *command, const void *from, int operan
     return cli_show_report(receipt, settings->json, settings->tensors);
 }
 
-static const quantize_settings quantize_defaults = {.drift = -1, .residual = -1};
+static const quantize_settings quantize_defaults = {
+    .tune = TUNE_USUAL, .drift = -1, .residual = -1};
 static const cli_option quantize_options[] = {
     {"method", 0, CLI_CHOICE, "sterna|pt2|itf|absmean|twn", 0, 0,
      offsetof(quantize_settings, method),
@@ -131,6 +135,11 @@ static const cli_option quantize_options[] = {
     {"stages", 0, CLI_TEXT, "LIST", 0, 0, offsetof(quantize_settings, stages),
      "steps of the fit to take, to compare with: order, columns, refit, descent, separated by "
      "commas, or none (default all; for pt2: its reordering, its compensation, its alignment)"},
+    {"tune", 0, CLI_SIZE, "N", 0, 1 << 30, offsetof(quantize_settings, tune),
+     "tokens to tune all scales and norms with at the end, so that the model's next token is "
+     "distributed as the full model's; 0 does not tune (default for sterna 96k, left out where "
+     "that "
+     "would take more than ten minutes here)"},
     CLI_THREADS_OPTION(quantize_settings),
     {"tensors", 0, CLI_FLAG, NULL, 0, 0, offsetof(quantize_settings, tensors),
      "list every tensor in the receipt"},
@@ -151,8 +160,8 @@ const cli_command cli_command_quantize = {
         "and the honest totals: scales, embeddings and head are counted. OUT appears only "
         "when it is complete; a file of that name is replaced.\n\n"
         "The default method runs the model on calibration text and fits one layer after "
-        "another to what really arrives there; nothing is trained. Measure the result with "
-        "`sterna eval`.",
+        "another to what really arrives there; then it tunes the scales of the whole against the "
+        "model that it came from. Measure the result with `sterna eval`.",
     .examples = "sterna quantize model.gguf small.gguf\n"
                 "sterna quantize model.gguf small.gguf --calib mine.txt --tokens 64k\n"
                 "sterna quantize folder small.gguf --method absmean --group tensor --type TQ2_0\n"

@@ -347,13 +347,15 @@ typedef struct sterna_quantize_options {
     uint32_t tokens;         /* of calibration, in windows of 512; 0 = 16k to 64k by size */
     uint32_t group;          /* columns that share a scale: a multiple of the layout's; 0 = that */
     bool portable;           /* no transform of the inputs, so that any engine can run the file */
-    float drift, residual;   /* how much of earlier errors a matrix takes back: of its input, of the
-                                residual stream; 0 = 0.5, negative = nothing */
-    float damping;           /* of the inputs' second moments; 0 = 0.01 */
-    const char *stages;      /* of the fit, for comparison: "order,columns,refit,descent" (NULL) */
-    float outliers;          /* share of every matrix's columns that stay int8 */
-    float bits;              /* a weight of the layers' matrices: some get a second plane, Q4_0 or
-                                Q8_0, those that need it most; 0 = all become ternary */
+    int64_t tune; /* tokens to tune all scales and norms with, towards the full model; -1 = no
+                     tuning; 0 = as many as is usual, where that takes ten minutes at most */
+    float drift, residual; /* how much of earlier errors a matrix takes back: of its input, of the
+                              residual stream; 0 = 0.5, negative = nothing */
+    float damping;         /* of the inputs' second moments; 0 = 0.01 */
+    const char *stages;    /* of the fit, for comparison: "order,columns,refit,descent" (NULL) */
+    float outliers;        /* share of every matrix's columns that stay int8 */
+    float bits;            /* a weight of the layers' matrices: some get a second plane, Q4_0 or
+                              Q8_0, those that need it most; 0 = all become ternary */
 } sterna_quantize_options;
 
 /* Makes a ternary model. *receipt (may be NULL) is a JSON object: settings, per tensor type, bits

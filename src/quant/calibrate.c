@@ -233,11 +233,13 @@ static sterna_status make(sterna_model *model, const char *text, size_t size,
     if (status) return status;
     out->length = context < STERNA_CALIBRATION_WINDOW ? context : STERNA_CALIBRATION_WINDOW;
     out->windows = (wanted + out->length - 1) / out->length;
-    size_t from_text = (out->windows * 5 + 7) / 8, whole = count / out->length;
+    size_t whole = count / out->length;
+    size_t from_text = options->text_only ? out->windows : (out->windows * 5 + 7) / 8;
     if (count < 2)
         status = sterna_fail(err, STERNA_ERROR_ARGUMENT, "%s holds no calibration text",
                              options->path ? options->path : "the built-in set");
     if (from_text > whole) from_text = whole;
+    if (options->text_only) out->windows = from_text;
     out->generated = out->windows - from_text;
     size_t ids;
     if (!status && (!sterna_mul_size(out->windows, out->length, &ids) ||

@@ -25,6 +25,7 @@ typedef struct sterna_calibration {
 typedef struct sterna_calibration_options {
     const char *path; /* text, or JSON lines with a "text" each (.jsonl); NULL = the built-in set */
     size_t tokens;    /* wanted, rounded up to windows; 0 = the usual number */
+    bool text_only;   /* the model writes nothing; there may be fewer windows than wanted */
     int threads;
     sterna_progress progress;
     void *progress_context;

@@ -68,6 +68,25 @@ static sterna_status check(const sterna_model_file *file, const sterna_export *p
     return status;
 }
 
+/* The windows to tune with are more of the text, and what the model wrote for the calibration. */
+static sterna_status tune(const sterna_model_file *file, const char *in,
+                          const sterna_settings *settings, const sterna_calibration *calibration,
+                          sterna_export *plan, const sterna_hadamard_rules *rules,
+                          sterna_facts *facts, sterna_error *err)
+{
+    if (settings->tuning.tokens == 0) return STERNA_OK;
+    sterna_calibration text;
+    sterna_calibration_options options = settings->calibration;
+    options.tokens = settings->tuning.tokens;
+    options.text_only = true;
+    sterna_status status = sterna_calibration_make(in, &options, &text, err);
+    if (status) return status;
+    status = sterna_tune(file, &text, calibration, &settings->tuning, plan->items, plan->count,
+                         rules, facts, err);
+    sterna_calibration_free(&text);
+    return status;
+}
+
 sterna_status sterna_calibrated(const sterna_model_file *file, const char *in,
                                 const sterna_settings *settings, sterna_export *plan,
                                 sterna_model_writer *writer, sterna_facts *facts, sterna_error *err)
@@ -96,9 +115,10 @@ sterna_status sterna_calibrated(const sterna_model_file *file, const char *in,
     if (!status)
         status = sterna_propagate(file, &calibration, &settings->propagation, plan->items,
                                   plan->count, &rules, err);
-    sterna_calibration_free(&calibration);
     sterna_facts_stage(facts, "fitting layers");
     if (!status) status = write_rotation(&rules, plan, writer, err);
+    if (!status) status = tune(file, in, settings, &calibration, plan, &rules, facts, err);
+    sterna_calibration_free(&calibration);
     sterna_hadamard_free(&rules);
     return status;
 }

@@ -28,6 +28,19 @@ static double peak_memory(void)
     return getrusage(RUSAGE_SELF, &usage) ? 0 : 1024.0 * (double)usage.ru_maxrss;
 }
 
+/* What tuning did, or why it did nothing. */
+static json_t *describe_tuning(const sterna_tuned *t)
+{
+    if (t->too_slow)
+        return json_pack("{s:s, s:I, s:f}", "skipped", "it would have taken more than ten minutes",
+                         "tokens", (json_int_t)t->tokens, "predicted_s", t->predicted);
+    return json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:f, s:f}", "tokens",
+                     (json_int_t)t->tokens, "windows", (json_int_t)t->learnt_windows,
+                     "held_out_windows", (json_int_t)t->held_windows, "rate", (double)t->rate,
+                     "kl_before", t->before, "kl_after", t->after, "kept", t->kept, "predicted_s",
+                     t->predicted, "time_s", t->seconds);
+}
+
 int sterna_facts_describe(const sterna_facts *facts, json_t *receipt)
 {
     uint32_t features;
@@ -45,6 +58,8 @@ int sterna_facts_describe(const sterna_facts *facts, json_t *receipt)
                       (json_int_t)(facts->generated * facts->length)));
     if (facts->bits > 0)
         failed |= json_object_set_new(receipt, "matrix_bits_per_weight", json_real(facts->bits));
+    if (facts->tuning.tokens)
+        failed |= json_object_set_new(receipt, "tuning", describe_tuning(&facts->tuning));
     failed |= json_object_set_new(receipt, "stages", stages);
     failed |= json_object_set_new(receipt, "time_s", json_real(facts->last - facts->start));
     failed |= json_object_set_new(receipt, "peak_bytes", json_integer((json_int_t)peak_memory()));

@@ -3,9 +3,20 @@
 #define STERNA_QUANT_FACTS_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 enum { STERNA_FACTS_STAGES = 8 };
+
+/* Of tuning (quant/tune.h): mean KL(full || made) on held-out windows before and after. */
+typedef struct sterna_tuned {
+    size_t tokens; /* 0: there was none */
+    size_t learnt_windows, held_windows;
+    double before, after, seconds, predicted; /* nats a token; seconds, predicted before it began */
+    float rate;
+    bool too_slow; /* nobody asked for it, and it would have taken too long */
+    bool kept;     /* it helped */
+} sterna_tuned;
 
 typedef struct sterna_facts {
     double start, last; /* seconds of the clock: of the run, of the last stage's end */
@@ -17,6 +28,7 @@ typedef struct sterna_facts {
     double bits; /* a weight of the layers' matrices, where they were limited; else 0 */
     /* calibration; windows 0: there was none */
     size_t windows, length, generated; /* windows, tokens of each, windows that the model wrote */
+    sterna_tuned tuning;
 } sterna_facts;
 
 void sterna_facts_start(sterna_facts *facts);

@@ -38,7 +38,7 @@ static int add_tensor(json_t *tensors, const sterna_item *item, totals *sum)
     if (item->measured)
         failed |=
             json_object_set_new(object, "relative_error", share(result->error, result->energy));
-    if (item->verb == STERNA_VERB_FIT || item->verb == STERNA_VERB_READY)
+    if (item->measured && (item->verb == STERNA_VERB_FIT || item->verb == STERNA_VERB_READY))
         failed |=
             json_object_set_new(object, "zeros", share((double)result->zeros, (double)weights));
     if (item->sensitivity > 0)

@@ -81,12 +81,14 @@ sterna_status sterna_recipe_options(const json_t *recipe, const char *path,
         if (*reals[i].field == 0) *reals[i].field = real_of(json_object_get(from, reals[i].name));
     json_int_t group = json_integer_value(json_object_get(from, "group"));
     json_int_t tokens = json_integer_value(json_object_get(from, "tokens"));
+    json_int_t tune = json_integer_value(json_object_get(from, "tune"));
     json_int_t threads = json_integer_value(json_object_get(from, "threads"));
     if (group < 0 || group > UINT32_MAX || tokens < 0 || tokens > UINT32_MAX || threads < 0 ||
         threads > 4096)
         return fail_recipe(path, "its group, tokens or threads are out of range", err);
     if (!options->group) options->group = (uint32_t)group;
     if (!options->tokens) options->tokens = (uint32_t)tokens;
+    if (!options->tune && tune >= -1) options->tune = (int64_t)tune;
     if (!options->threads) options->threads = (int)threads;
     options->asymmetric |= json_is_true(json_object_get(from, "asymmetric"));
     options->portable |= json_is_true(json_object_get(from, "portable"));
@@ -113,11 +115,15 @@ static json_t *describe_options(const sterna_settings *s)
     if (!all || !s->calibrated) return all;
     snprintf(stages, sizeof stages, "none%s%s%s%s", c->order ? ",order" : "",
              c->columns ? ",columns" : "", c->refit ? ",refit" : "", c->rounds ? ",descent" : "");
-    json_t *more = json_pack(
-        "{s:s, s:I, s:b, s:o, s:o, s:o, s:o}", "stages", strlen(stages) > 4 ? stages + 5 : stages,
-        "tokens", (json_int_t)s->calibration.tokens, "portable", !p->rotate, "drift",
-        strength_text(p->drift), "residual", strength_text(p->residual), "damping",
-        real_text((double)c->damping), "outliers", real_text(s->outliers));
+    json_t *more = json_pack("{s:s, s:I, s:I, s:b, s:o, s:o, s:o, s:o}", "stages",
+                             strlen(stages) > 4 ? stages + 5 : stages, "tokens",
+                             (json_int_t)s->calibration.tokens, "tune",
+                             (json_int_t)(s->tuning.wanted   ? (json_int_t)s->tuning.tokens
+                                          : s->tuning.tokens ? 0
+                                                             : -1),
+                             "portable", !p->rotate, "drift", strength_text(p->drift), "residual",
+                             strength_text(p->residual), "damping", real_text((double)c->damping),
+                             "outliers", real_text(s->outliers));
     int failed = !more || json_object_update(all, more);
     if (s->calibration.path)
         failed |= json_object_set_new(all, "calibration", json_string(s->calibration.path));

@@ -104,9 +104,9 @@ static sterna_status read_form(const sterna_quantize_options *options, sterna_se
 static sterna_status read_calibration(const sterna_quantize_options *options, sterna_settings *s,
                                       sterna_error *err)
 {
-    if (!s->calibrated &&
-        (options->calibration || options->tokens || options->drift != 0 || options->residual != 0 ||
-         options->damping != 0 || options->stages || options->outliers != 0 || options->bits != 0))
+    if (!s->calibrated && (options->calibration || options->tokens || options->drift != 0 ||
+                           options->residual != 0 || options->damping != 0 || options->stages ||
+                           options->outliers != 0 || options->bits != 0 || options->tune > 0))
         return sterna_fail(err, STERNA_ERROR_ARGUMENT,
                            "quantize: the method %s looks at no calibration text; its options need "
                            "the method sterna",
@@ -135,6 +135,12 @@ static sterna_status read_calibration(const sterna_quantize_options *options, st
                              .rotate = chases && !options->portable,
                              .progress = options->progress,
                              .progress_context = options->progress_context};
+    s->tuning = sterna_tune_usual();
+    s->tuning.wanted = options->tune > 0;
+    if (options->tune || !chases) s->tuning.tokens = options->tune > 0 ? (size_t)options->tune : 0;
+    s->tuning.threads = s->threads;
+    s->tuning.progress = options->progress;
+    s->tuning.progress_context = options->progress_context;
     if (options->damping > 0) s->propagation.compensation.damping = options->damping;
     return read_stages(options->stages, &s->propagation.compensation, err);
 }

@@ -6,6 +6,7 @@
 
 #include "quant/calibrate.h"
 #include "quant/propagate.h"
+#include "quant/tune.h"
 
 typedef enum sterna_scales {
     STERNA_SCALES_GROUP,
@@ -30,6 +31,7 @@ typedef struct sterna_settings {
     bool named;  /* the caller chose the method or the scales */
     sterna_calibration_options calibration;
     sterna_propagation propagation;
+    sterna_tune_settings tuning;
 } sterna_settings;
 
 /* Texts are borrowed from `options` or from the recipe. */

@@ -20,6 +20,8 @@ static void read_weights(const sterna_network *net, const sterna_linear *l)
             size_t end = (g + 1) * l->group < l->cols ? (g + 1) * l->group : l->cols;
             for (size_t i = g * l->group; i < end; i++) row[i] *= factor;
         }
+        for (size_t i = 0; i < l->n_fixed; i++)
+            row[l->fixed[i]] /= f->factor[r * groups + l->fixed[i] / l->group];
     }
 }
 
@@ -83,6 +85,8 @@ static void sum_groups(const sterna_network *net, sterna_linear *l, size_t first
             for (size_t i = g * l->group; i < end; i++) sum += d[i] * weights[i];
             gradient[g] += sum;
         }
+        for (size_t i = 0; i < l->n_fixed; i++)
+            gradient[l->fixed[i] / l->group] -= d[l->fixed[i]] * weights[l->fixed[i]];
     }
 }
 

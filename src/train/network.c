@@ -371,6 +371,7 @@ static void free_layers(sterna_network *net)
     for (uint32_t i = 0; net->layers && i < net->config->n_layers; i++) {
         for (int k = 0; k < STERNA_MATRICES; k++) {
             sterna_free(net->layers[i].matrices[k].bias);
+            sterna_free(net->layers[i].matrices[k].fixed);
             sterna_factors_free(&net->layers[i].matrices[k].factors);
         }
         for (int k = 0; k < STERNA_NORMS; k++) free_gain(&net->layers[i].norms[k]);

@@ -38,7 +38,9 @@ typedef struct sterna_linear {
     sterna_hadamard hadamard; /* of the input; signs are borrowed */
     float *bias;              /* [rows] or NULL */
     size_t group;             /* columns that share a factor */
-    sterna_factors factors;   /* [rows][ceil(cols / group)] */
+    uint32_t *fixed;          /* [n_fixed]: columns that no factor changes; NULL: none */
+    size_t n_fixed;
+    sterna_factors factors; /* [rows][ceil(cols / group)] */
 } sterna_linear;
 
 typedef struct sterna_gain {

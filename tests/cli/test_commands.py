@@ -279,8 +279,8 @@ def test_convert_to_nowhere(tmp_path):
 
 # ---- quantize ----
 
-@pytest.mark.parametrize("options", [["--tokens", "1k", "--threads", "1"],
-                                     ["--tokens", "512", "--portable", "--group", "256", "--threads", "1"], ["--method", "absmean", "--group", "tensor", "--type", "TQ1_0"],
+@pytest.mark.parametrize("options", [["--tokens", "1k", "--threads", "1", "--tune", "8k"],
+                                     ["--tokens", "512", "--portable", "--group", "256", "--tune", "0", "--threads", "1"], ["--method", "absmean", "--group", "tensor", "--type", "TQ1_0"],
                                      ["--method", "itf", "--group", "row", "--keep-type", "F16", "--type", "Q2_0"],
                                      ["--method", "itf", "--group", "96"], ["--method", "itf", "--group", "100"],
                                      ["--method", "absmean", "--group", "tensor"],
@@ -365,6 +365,19 @@ def test_quantize_refuses_what_makes_no_sense(tmp_path, wide):
         assert word in fails(1, "quantize", wide, tmp_path / "a.gguf", *options)
     fails(2, "quantize", wide, tmp_path / "a.gguf", "--outliers", "1%x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_quantize_tunes(tmp_path, wide, text):
+    out, other = tmp_path / "tuned.gguf", tmp_path / "plain.gguf"
+    receipt = as_json("quantize", wide, out, "--tokens", "4k", "--group", "128", "--type", "Q2_0", "--tune", "16k",
+                      "--calib", text)
+    tuning = receipt["tuning"]
+    assert tuning["tokens"] == 16384 and tuning["kept"] is True and tuning["kl_after"] < tuning["kl_before"]
+    plain = as_json("quantize", wide, other, "--tokens", "4k", "--group", "128", "--type", "Q2_0", "--tune", "0",
+                    "--calib", text)
+    assert "tuning" not in plain
+    kl = [as_json("eval", path, "--kl-against", wide, "--text", text, "--context", 64)["kl"] for path in (out, other)]
+    assert kl[0] < kl[1]
 
 
 def test_quantize_shows_the_receipt(tmp_path, wide):

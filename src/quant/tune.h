@@ -1,0 +1,33 @@
+/* Tuning of a quantized model as a whole: the trits stay, their scales and the gains of the norms
+ * are trained to give the next token as the full model gives it (forward KL), on calibration text
+ * and on what the model wrote itself. Held-out windows decide whether the result is kept.
+ */
+#ifndef STERNA_QUANT_TUNE_H
+#define STERNA_QUANT_TUNE_H
+
+#include "model/hadamard.h"
+#include "quant/calibrate.h"
+#include "quant/facts.h"
+#include "quant/stream.h"
+
+typedef struct sterna_tune_settings {
+    size_t tokens; /* to learn from, a window counted as often as it is seen; 0 = no tuning */
+    bool wanted;   /* asked for: it runs however long it takes, not ten minutes at most */
+    float rate;
+    int threads; /* >= 1 */
+    sterna_progress progress;
+    void *progress_context;
+} sterna_tune_settings;
+
+/* The settings that measured best (docs/QUALITY.md). */
+sterna_tune_settings sterna_tune_usual(void);
+
+/* Tunes the READY items of `file`, and makes its norms READY; `rules` are the transforms of their
+ * inputs. `text` are windows of text, `written` those of the same length that the model wrote.
+ * facts->tuning tells what came of it. */
+sterna_status sterna_tune(const sterna_model_file *file, const sterna_calibration *text,
+                          const sterna_calibration *written, const sterna_tune_settings *settings,
+                          sterna_item *items, size_t n_items, const sterna_hadamard_rules *rules,
+                          sterna_facts *facts, sterna_error *err);
+
+#endif

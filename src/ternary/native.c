@@ -321,6 +321,7 @@ void sterna_native_add(const sterna_tensor *tensor, uint64_t row, float *out)
     for (size_t i = 0; n->shifted && i < cols; i++)
         out[i] += number(n, STERNA_PART_SHIFTS, first + i / group);
     if (n->code2) add_plane(tensor, STERNA_PART_CODES2, STERNA_PART_SCALES2, row, true, out);
+    if (!n->outliers) return;
     const uint8_t *columns = n->part[STERNA_PART_OUTLIER_COLUMNS];
     const int8_t *codes = (const int8_t *)n->part[STERNA_PART_OUTLIERS] + row * n->outliers;
     uint64_t scales = row * divide_up(n->outliers, STERNA_OUTLIER_GROUP);

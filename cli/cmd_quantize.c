@@ -11,7 +11,8 @@ typedef struct quantize_settings {
     const char *method, *type, *group, *keep, *keep_type, *stages, *recipe, *calibration;
     uint64_t tokens, tune;
     double drift, residual, damping, outliers, bits;
-    bool portable, asymmetric, json, quiet, tensors;
+    cli_texts evaluation;
+    bool portable, asymmetric, resume, no_eval, no_receipt, json, quiet, tensors;
 } quantize_settings;
 
 enum { TUNE_USUAL = 1 }; /* not given: fewer tokens than a step has */
@@ -36,6 +37,13 @@ static bool read_group(const char *text, sterna_quantize_options *options)
         return false;
     options->group = (uint32_t)columns;
     return true;
+}
+
+static void show_notice(void *context, const char *sentence)
+{
+    (void)context;
+    cli_progress_clear();
+    fprintf(stderr, "sterna: %s\n", sentence);
 }
 
 static int run_quantize(const cli_command *command, const void *from, int operands, char **operand)
@@ -70,11 +78,18 @@ static int run_quantize(const cli_command *command, const void *from, int operan
     options.drift = strength(settings->drift);
     options.residual = strength(settings->residual);
     options.damping = (float)settings->damping;
+    options.evaluation = settings->evaluation.items;
+    options.evaluation_count = settings->evaluation.count;
+    options.no_evaluation = settings->no_eval;
+    options.no_receipt_files = settings->no_receipt;
+    options.resume = settings->resume;
+    options.notice = settings->quiet || settings->json ? NULL : show_notice;
     options.progress = cli_progress_report;
     options.progress_context = &progress;
     sterna_status status = sterna_quantize(operand[0], operand[1], &options, &receipt, &err);
     cli_progress_end(&progress);
     if (status != STERNA_OK) return cli_fail_library(&err);
+    if (!receipt) return CLI_OK; /* another process of an MPI run has it */
     if (settings->quiet && !settings->json) {
         sterna_free(receipt);
         return CLI_OK;
@@ -138,11 +153,21 @@ static const cli_option quantize_options[] = {
     {"tune", 0, CLI_SIZE, "N", 0, 1 << 30, offsetof(quantize_settings, tune),
      "tokens to tune all scales and norms with at the end, so that the model's next token is "
      "distributed as the full model's; 0 does not tune (default for sterna 96k, left out where "
-     "that "
-     "would take more than ten minutes here)"},
-    CLI_THREADS_OPTION(quantize_settings),
+     "that would take more than ten minutes here)"},
+    {NULL, 0, CLI_HEADING, NULL, 0, 0, 0, "Receipt"},
+    {"eval", 0, CLI_TEXTS, "FILE", 0, 0, offsetof(quantize_settings, evaluation),
+     "text to measure perplexity and divergence on, before and after; may be given again (default: "
+     "three built-in texts that are in no calibration)"},
+    {"no-eval", 0, CLI_FLAG, NULL, 0, 0, offsetof(quantize_settings, no_eval),
+     "measure neither, which saves loading both models"},
+    {"no-receipt", 0, CLI_FLAG, NULL, 0, 0, offsetof(quantize_settings, no_receipt),
+     "write no OUT.receipt.json and OUT.receipt.html"},
     {"tensors", 0, CLI_FLAG, NULL, 0, 0, offsetof(quantize_settings, tensors),
      "list every tensor in the receipt"},
+    {NULL, 0, CLI_HEADING, NULL, 0, 0, 0, "Running"},
+    {"resume", 0, CLI_FLAG, NULL, 0, 0, offsetof(quantize_settings, resume),
+     "go on with a run of the same settings that was interrupted and left OUT.resume"},
+    CLI_THREADS_OPTION(quantize_settings),
     CLI_JSON_OPTION(quantize_settings, "print the receipt as one JSON object"),
     CLI_QUIET_OPTION(quantize_settings, "print nothing but errors"),
 };
@@ -157,8 +182,10 @@ const cli_command cli_command_quantize = {
         "Makes every weight matrix of the model IN ternary and writes it as OUT: a .gguf file, or "
         "a Hugging Face folder, which is made of such a folder. The "
         "receipt says for each tensor its type, its bits per weight and the relative error, "
-        "and the honest totals: scales, embeddings and head are counted. OUT appears only "
-        "when it is complete; a file of that name is replaced.\n\n"
+        "the honest totals (scales, embeddings and head are counted), and perplexity before "
+        "and after; it stands beside OUT as OUT.receipt.json and, to look at, "
+        "OUT.receipt.html. OUT appears only when it is complete; a file of that name is "
+        "replaced.\n\n"
         "The default method runs the model on calibration text and fits one layer after "
         "another to what really arrives there; then it tunes the scales of the whole against the "
         "model that it came from. Measure the result with `sterna eval`.",

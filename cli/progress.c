@@ -69,7 +69,8 @@ static void draw(cli_progress *progress, double share, double elapsed)
     memset(bar, '-', (size_t)width);
     memset(bar, '#', (size_t)filled);
     bar[width] = '\0';
-    if (share > 0.01) cli_duration(elapsed * (1 - share) / share, left, sizeof left);
+    double gone = share - progress->first;
+    if (gone > 0.01) cli_duration(elapsed * (1 - share) / gone, left, sizeof left);
     fprintf(stderr, "\r\033[K%-18.24s [%s] %3d%%  %s%s", progress->stage, bar, (int)(share * 100),
             left, left[0] ? " left" : "");
     fflush(stderr);
@@ -85,6 +86,7 @@ bool cli_progress_report(void *context, const char *stage, double done, double t
     if (strncmp(progress->stage, stage, sizeof progress->stage - 1) != 0) {
         snprintf(progress->stage, sizeof progress->stage, "%s", stage);
         progress->began = t;
+        progress->first = total > 0 ? done / total : 0;
         progress->last = 0;
     }
     double wait = progress->drawn ? AGAIN_AFTER : FIRST_AFTER;

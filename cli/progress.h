@@ -7,6 +7,7 @@
 typedef struct cli_progress {
     bool off;     /* never draw (--json, --quiet, not a terminal) */
     bool drawn;   /* a bar stands on the screen */
+    double first; /* share that was done when this stage was first reported */
     double began; /* seconds; when this stage was first reported */
     double last;  /* seconds; when the bar was last drawn */
     char stage[64];

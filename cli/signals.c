@@ -57,6 +57,7 @@ void cli_signals_start(void)
     if (pipe2(wake, O_NONBLOCK | O_CLOEXEC) != 0) _exit(1);
     handle(SIGINT, on_interrupt);
     handle(SIGBUS, on_bus_error);
+    handle(SIGXFSZ, SIG_IGN); /* a limit on file sizes fails the write, as a full disk does */
 }
 
 bool cli_interrupted(void)

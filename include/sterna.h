@@ -253,6 +253,7 @@ typedef struct sterna_perplexity_result {
     size_t tokens, windows; /* scored */
     double kl, kl_standard_error,
         agreement; /* against the other model: mean KL(other || model), share of equal top tokens */
+    double other_perplexity; /* of the other model on the same tokens */
 } sterna_perplexity_result;
 
 /* Perplexity of a text; with `other` (may be NULL, same vocabulary) also the divergence from it. */
@@ -306,7 +307,7 @@ STERNA_API sterna_status sterna_bench(sterna_model *model, const sterna_bench_op
 
 /* What a file is, without loading it, as a JSON object: container, family, file_bytes, parameters,
  * bits_per_weight, ternary_bits_per_weight, tensors, tokenizer, ..., runs (how each part will run),
- * missing. */
+ * missing; of a quantized file also receipt: what matters of the one beside it. */
 STERNA_API sterna_status sterna_inspect(const char *path, const sterna_model_options *options,
                                         char **json, sterna_error *err);
 
@@ -342,6 +343,12 @@ typedef struct sterna_quantize_options {
     int threads;
     sterna_progress progress;
     void *progress_context;
+    const char *const *evaluation; /* texts to measure the result on; none = three built-in ones */
+    size_t evaluation_count;
+    /* Called before long work, with progress_context: a sentence that people may want to know. */
+    void (*notice)(void *context, const char *sentence);
+    bool no_evaluation;    /* measure perplexity on nothing */
+    bool no_receipt_files; /* leave out OUT.receipt.json and OUT.receipt.html */
     /* method sterna only */
     const char *calibration; /* text, or JSON lines with a "text" each (.jsonl); NULL = built in */
     uint32_t tokens;         /* of calibration, in windows of 512; 0 = 16k to 64k by size */
@@ -356,10 +363,16 @@ typedef struct sterna_quantize_options {
     float outliers;        /* share of every matrix's columns that stay int8 */
     float bits;            /* a weight of the layers' matrices: some get a second plane, Q4_0 or
                               Q8_0, those that need it most; 0 = all become ternary */
+    bool resume; /* go on with an interrupted run that left OUT.resume; the same settings are
+                    needed, and the same file comes out */
 } sterna_quantize_options;
 
-/* Makes a ternary model. *receipt (may be NULL) is a JSON object: settings, per tensor type, bits
- * and relative error, honest totals. */
+/* Makes a ternary model, and a receipt in two files beside it: OUT.receipt.json, and
+ * OUT.receipt.html to look at. *receipt (may be NULL) is the first: settings, calibration, bytes,
+ * evaluation: [{text, before, after, kl, ...}], times, peak memory, honest totals, and per tensor
+ * type, bits, relative error and shares of -1, 0 and +1. A model that was written stays when the
+ * evaluation fails; the receipt says why there is none. In an MPI build under mpirun all processes
+ * make the call together; the first one writes, and the others get a NULL receipt. */
 STERNA_API sterna_status sterna_quantize(const char *in, const char *out,
                                          const sterna_quantize_options *options, char **receipt,
                                          sterna_error *err);

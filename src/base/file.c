@@ -222,6 +222,7 @@ double sterna_cursor_f64(sterna_cursor *cursor)
 struct sterna_writer {
     char *path, *temporary;
     FILE *stream;
+    bool nameless; /* `temporary` is not its name yet */
     uint64_t offset;
 };
 
@@ -230,6 +231,28 @@ static sterna_status write_failed(const sterna_writer *writer, const char *verb,
     return sterna_fail(err, STERNA_ERROR_IO,
                        "%s: cannot %s at byte %llu: %s; nothing was left behind", writer->path,
                        verb, (unsigned long long)writer->offset, strerror(errno));
+}
+
+/* A file that has no name yet, in the folder of `path`: a killed process leaves nothing. NULL where
+ * the system cannot. */
+static FILE *open_nameless(const char *path)
+{
+    if (access("/proc/self/fd", X_OK) != 0) return NULL; /* where it gets its name from */
+    char *folder = sterna_path_folder(path);
+    int fd = folder ? open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0666) : -1;
+    sterna_free(folder);
+    FILE *stream = fd < 0 ? NULL : fdopen(fd, "wb");
+    if (fd >= 0 && !stream) close(fd);
+    return stream;
+}
+
+/* Gives it the temporary name, so that it can take the place of another by rename. */
+static bool give_name(const sterna_writer *writer)
+{
+    char link[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fileno(writer->stream));
+    unlink(writer->temporary);
+    return linkat(AT_FDCWD, link, AT_FDCWD, writer->temporary, AT_SYMLINK_FOLLOW) == 0;
 }
 
 sterna_status sterna_writer_open(const char *path, sterna_writer **out, sterna_error *err)
@@ -245,7 +268,9 @@ sterna_status sterna_writer_open(const char *path, sterna_writer **out, sterna_e
         return sterna_fail_memory(err, path);
     }
     snprintf(writer->temporary, size, "%s.part-%ld", path, (long)getpid());
-    writer->stream = fopen(writer->temporary, "wbe");
+    writer->stream = open_nameless(path);
+    writer->nameless = writer->stream != NULL;
+    if (!writer->stream) writer->stream = fopen(writer->temporary, "wbe");
     if (!writer->stream) {
         sterna_status status =
             sterna_fail(err, STERNA_ERROR_IO, "%s: cannot create: %s", path, strerror(errno));
@@ -290,6 +315,8 @@ sterna_status sterna_writer_commit(sterna_writer *writer, sterna_error *err)
     sterna_status status = STERNA_OK;
     if (fflush(writer->stream) != 0 || fsync(fileno(writer->stream)) != 0)
         status = write_failed(writer, "flush", err);
+    if (!status && writer->nameless && !give_name(writer))
+        status = write_failed(writer, "name the file", err);
     if (fclose(writer->stream) != 0 && !status) status = write_failed(writer, "close", err);
     writer->stream = NULL;
     if (!status && rename(writer->temporary, writer->path) != 0)

@@ -1,8 +1,9 @@
 /* Files: read through a mapping and a bounded cursor, written atomically.
  *
  * A file from outside is hostile: nothing is read past its end, whatever its headers claim. A
- * writer puts the bytes into a temporary file beside the target and renames it on commit, so that a
- * reader never sees half a file and a failure leaves the old one.
+ * writer puts the bytes into a temporary file in the target's folder (one without a name, where the
+ * system has such) and renames it on commit, so that a reader never sees half a file and a failure
+ * leaves the old one.
  */
 #ifndef STERNA_BASE_FILE_H
 #define STERNA_BASE_FILE_H

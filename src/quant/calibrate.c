@@ -76,6 +76,16 @@ static sterna_status read_text(const char *path, sterna_buffer *text, sterna_err
     return status;
 }
 
+static void digest_text(const sterna_buffer *text, sterna_calibration *out)
+{
+    sterna_digest digest;
+    uint8_t bytes[STERNA_DIGEST_BYTES];
+    sterna_digest_start(&digest);
+    sterna_digest_add(&digest, text->data, text->size);
+    sterna_digest_end(&digest, bytes);
+    sterna_digest_text(bytes, out->text_digest);
+}
+
 /* Windows spread evenly over the text's tokens, in order. */
 static void spread(const int32_t *tokens, size_t count, int32_t bos, size_t windows,
                    sterna_calibration *out)
@@ -274,6 +284,7 @@ sterna_status sterna_calibration_make(const char *path, const sterna_calibration
                              "quantize it with the method itf",
                              path);
     if (!status) status = make(model, text.data, text.size, options, out, err);
+    if (!status) digest_text(&text, out);
     sterna_run_close(model);
     sterna_buffer_free(&text);
     if (status) sterna_calibration_free(out);

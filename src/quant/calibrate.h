@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/buffer.h"
+#include "base/digest.h"
 #include "base/error.h"
 #include "model/config.h"
 
@@ -19,7 +20,8 @@ enum { STERNA_CALIBRATION_WINDOW = 512 }; /* tokens; less where the model's cont
 typedef struct sterna_calibration {
     int32_t *ids; /* [windows][length] */
     size_t windows, length;
-    size_t generated; /* windows that the model wrote: the last ones */
+    size_t generated;                     /* windows that the model wrote: the last ones */
+    char text_digest[STERNA_DIGEST_TEXT]; /* SHA-256 of the text, joined where it was JSON lines */
 } sterna_calibration;
 
 typedef struct sterna_calibration_options {

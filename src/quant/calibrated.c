@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "quant/ranks.h"
 #include "quant/rotate.h"
 #include "quant/sensitivity.h"
 
@@ -63,8 +64,66 @@ static sterna_status check(const sterna_model_file *file, const sterna_export *p
 {
     sterna_status status = check_source(file, err);
     for (size_t i = 0; i < plan->count && !status; i++)
-        if (plan->items[i].verb == STERNA_VERB_FIT)
+        if (plan->items[i].verb == STERNA_VERB_FIT) {
             status = sterna_item_check(&plan->items[i], threads, err);
+            sterna_model_file_release(file, plan->items[i].tensor);
+        }
+    return status;
+}
+
+static void add_tensor(sterna_digest *digest, const sterna_tensor *tensor)
+{
+    size_t size = (size_t)tensor->bytes, part = size < 4096 ? size : 4096;
+    uint64_t numbers[6] = {tensor->type,    tensor->bytes,   tensor->dims[0],
+                           tensor->dims[1], tensor->dims[2], tensor->dims[3]};
+    sterna_digest_add(digest, tensor->name, strlen(tensor->name) + 1);
+    sterna_digest_add(digest, numbers, sizeof numbers);
+    if (!tensor->data) return;
+    sterna_digest_add(digest, tensor->data, part);
+    sterna_digest_add(digest, tensor->data + size - part, part);
+}
+
+sterna_status sterna_calibrated_identity(const sterna_model_file *file,
+                                         const sterna_settings *settings,
+                                         uint8_t identity[STERNA_DIGEST_BYTES], sterna_error *err)
+{
+    sterna_digest digest;
+    sterna_digest_start(&digest);
+    json_t *all = sterna_settings_describe(settings);
+    json_object_del(all, "threads"); /* changes nothing */
+    char *text = all ? json_dumps(all, JSON_SORT_KEYS | JSON_REAL_PRECISION(9)) : NULL;
+    json_decref(all);
+    if (!text) return sterna_fail_memory(err, "the settings");
+    uint64_t tokens = settings->calibration.tokens;
+    sterna_digest_add(&digest, sterna_version(), strlen(sterna_version()));
+    sterna_digest_add(&digest, text, strlen(text));
+    sterna_digest_add(&digest, &tokens, sizeof tokens);
+    sterna_free(text);
+    if (settings->calibration.path) {
+        sterna_status status = sterna_digest_file(settings->calibration.path, identity, err);
+        if (status) return status;
+        sterna_digest_add(&digest, identity, STERNA_DIGEST_BYTES);
+    }
+    for (size_t i = 0; i < file->n_tensors; i++) add_tensor(&digest, &file->tensors[i]);
+    sterna_digest_end(&digest, identity);
+    return STERNA_OK;
+}
+
+/* The windows of the run that this one goes on with, or new ones. */
+static sterna_status make_calibration(const char *in, const sterna_settings *settings,
+                                      sterna_calibration *out, sterna_error *err)
+{
+    sterna_journal *journal = settings->propagation.journal;
+    if (journal && sterna_journal_has_calibration(journal))
+        return sterna_journal_get_calibration(journal, out, err);
+    sterna_status status = sterna_calibration_make(in, &settings->calibration, out, err);
+    if (status == STERNA_ERROR_UNSUPPORTED)
+        sterna_fail_prefix(err, "calibration runs the model (--method itf does not)");
+    if (status) return status;
+    sterna_ranks_share(out->ids, out->windows * out->length * sizeof *out->ids);
+    if (!journal) return STERNA_OK;
+    status = sterna_journal_put_calibration(journal, out, err);
+    if (status) sterna_calibration_free(out);
     return status;
 }
 
@@ -97,13 +156,13 @@ sterna_status sterna_calibrated(const sterna_model_file *file, const char *in,
     sterna_status status = check(file, plan, settings->threads, err);
     sterna_facts_stage(facts, "checking");
     if (status) return status;
-    status = sterna_calibration_make(in, &settings->calibration, &calibration, err);
-    if (status == STERNA_ERROR_UNSUPPORTED)
-        sterna_fail_prefix(err, "calibration runs the model (--method itf does not)");
+    status = make_calibration(in, settings, &calibration, err);
     if (status) return status;
     facts->windows = calibration.windows;
     facts->length = calibration.length;
     facts->generated = calibration.generated;
+    facts->text = settings->calibration.path;
+    memcpy(facts->text_digest, calibration.text_digest, sizeof facts->text_digest);
     sterna_facts_stage(facts, "calibration text");
     if (settings->bits > 0) {
         status = sterna_sensitivity(file, &calibration, &settings->propagation, plan->items,
@@ -117,7 +176,8 @@ sterna_status sterna_calibrated(const sterna_model_file *file, const char *in,
                                   plan->count, &rules, err);
     sterna_facts_stage(facts, "fitting layers");
     if (!status) status = write_rotation(&rules, plan, writer, err);
-    if (!status) status = tune(file, in, settings, &calibration, plan, &rules, facts, err);
+    if (!status && sterna_rank() == 0) /* the others have done their share */
+        status = tune(file, in, settings, &calibration, plan, &rules, facts, err);
     sterna_calibration_free(&calibration);
     sterna_hadamard_free(&rules);
     return status;

@@ -83,8 +83,15 @@ sterna_status sterna_compensate_target(float *w, size_t rows, size_t cols, const
         add_diagonal(factor, cols, damping);
         failed = LAPACKE_spotrf_work(LAPACK_COL_MAJOR, 'L', n, factor, n);
     }
-    if (!failed)
-        LAPACKE_spotrs_work(LAPACK_COL_MAJOR, 'L', n, (lapack_int)rows, factor, n, pull, n);
+    int blas = openblas_get_num_threads();
+    openblas_set_num_threads(1); /* rows in fixed blocks: what becomes of one depends on no other */
+#pragma omp parallel for schedule(dynamic, 1) num_threads(settings->threads)
+    for (size_t first = 0; first < (failed ? 0 : rows); first += STERNA_TILE_ROWS) {
+        size_t block = rows - first < STERNA_TILE_ROWS ? rows - first : STERNA_TILE_ROWS;
+        LAPACKE_spotrs_work(LAPACK_COL_MAJOR, 'L', n, (lapack_int)block, factor, n,
+                            pull + first * cols, n);
+    }
+    openblas_set_num_threads(blas);
     for (size_t i = 0; !failed && i < rows * cols; i++) w[i] += pull[i];
     sterna_free(factor);
     return failed ? sterna_compensate_fail_definite(err) : STERNA_OK;

@@ -153,10 +153,12 @@ sterna_status sterna_convert_model(const char *in, const char *out,
     if (status) goto end;
     status = sterna_model_writer_commit(stream.writer, err);
     stream.writer = NULL;
-    if (!status && report)
-        status = sterna_receipt_text(
-            sterna_receipt_make(in, out, file, plan.items, plan.count, describe_settings(options)),
-            report, err);
+    if (!status && report) {
+        json_t *all =
+            sterna_receipt_make(in, out, file, plan.items, plan.count, describe_settings(options));
+        status = sterna_receipt_text(all, report, err);
+        json_decref(all);
+    }
 end:
     sterna_model_writer_abort(stream.writer);
     sterna_export_close(&plan);

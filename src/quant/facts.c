@@ -11,16 +11,6 @@ void sterna_facts_start(sterna_facts *facts)
     facts->start = facts->last = sterna_now();
 }
 
-void sterna_facts_stage(sterna_facts *facts, const char *name)
-{
-    double now = sterna_now();
-    if (facts->n_stages < STERNA_FACTS_STAGES) {
-        facts->stages[facts->n_stages].name = name;
-        facts->stages[facts->n_stages++].seconds = now - facts->last;
-    }
-    facts->last = now;
-}
-
 /* Resident bytes at the peak of this process so far. */
 static double peak_memory(void)
 {
@@ -41,25 +31,41 @@ static json_t *describe_tuning(const sterna_tuned *t)
                      t->predicted, "time_s", t->seconds);
 }
 
+void sterna_facts_stage(sterna_facts *facts, const char *name)
+{
+    double now = sterna_now();
+    if (facts->n_stages < STERNA_FACTS_STAGES) {
+        facts->stages[facts->n_stages].name = name;
+        facts->stages[facts->n_stages].peak = peak_memory();
+        facts->stages[facts->n_stages++].seconds = now - facts->last;
+    }
+    facts->last = now;
+}
+
 int sterna_facts_describe(const sterna_facts *facts, json_t *receipt)
 {
     uint32_t features;
     int failed = 0;
     json_t *stages = json_array();
     for (size_t i = 0; i < facts->n_stages; i++)
-        failed |=
-            json_array_append_new(stages, json_pack("{s:s, s:f}", "stage", facts->stages[i].name,
-                                                    "time_s", facts->stages[i].seconds));
+        failed |= json_array_append_new(
+            stages, json_pack("{s:s, s:f, s:f}", "stage", facts->stages[i].name, "time_s",
+                              facts->stages[i].seconds, "peak_bytes", facts->stages[i].peak));
     if (facts->windows)
         failed |= json_object_set_new(
             receipt, "calibration",
-            json_pack("{s:I, s:I, s:I}", "tokens", (json_int_t)(facts->windows * facts->length),
-                      "window", (json_int_t)facts->length, "generated_tokens",
+            json_pack("{s:s, s:s, s:I, s:I, s:I}", "text", facts->text ? facts->text : "built in",
+                      "sha256", facts->text_digest, "tokens",
+                      (json_int_t)(facts->windows * facts->length), "window",
+                      (json_int_t)facts->length, "generated_tokens",
                       (json_int_t)(facts->generated * facts->length)));
     if (facts->bits > 0)
         failed |= json_object_set_new(receipt, "matrix_bits_per_weight", json_real(facts->bits));
     if (facts->tuning.tokens)
         failed |= json_object_set_new(receipt, "tuning", describe_tuning(&facts->tuning));
+    if (facts->resumed)
+        failed |= json_object_set_new(receipt, "resumed_layers",
+                                      json_integer((json_int_t)facts->resumed));
     failed |= json_object_set_new(receipt, "stages", stages);
     failed |= json_object_set_new(receipt, "time_s", json_real(facts->last - facts->start));
     failed |= json_object_set_new(receipt, "peak_bytes", json_integer((json_int_t)peak_memory()));

@@ -5,6 +5,9 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+
+#include "base/digest.h"
 
 enum { STERNA_FACTS_STAGES = 8 };
 
@@ -22,13 +25,16 @@ typedef struct sterna_facts {
     double start, last; /* seconds of the clock: of the run, of the last stage's end */
     struct {
         const char *name;
-        double seconds;
+        double seconds, peak; /* peak: resident bytes of the process until its end */
     } stages[STERNA_FACTS_STAGES];
     size_t n_stages;
-    double bits; /* a weight of the layers' matrices, where they were limited; else 0 */
+    double bits;      /* a weight of the layers' matrices, where they were limited; else 0 */
+    uint32_t resumed; /* layers that an earlier run had finished */
     /* calibration; windows 0: there was none */
     size_t windows, length, generated; /* windows, tokens of each, windows that the model wrote */
     sterna_tuned tuning;
+    const char *text;                     /* its file's name, borrowed; NULL: the built-in set */
+    char text_digest[STERNA_DIGEST_TEXT]; /* SHA-256 of its bytes */
 } sterna_facts;
 
 void sterna_facts_start(sterna_facts *facts);

@@ -95,6 +95,19 @@ sterna_status sterna_item_prepare(sterna_item *item, const uint32_t *columns, st
     return STERNA_OK;
 }
 
+sterna_status sterna_item_restore(sterna_item *item, const uint8_t *bytes, sterna_error *err)
+{
+    size_t size = (size_t)sterna_item_bytes(item);
+    sterna_tensor shape = shape_of(item);
+    item->packed = sterna_alloc(size, 1);
+    if (!item->packed) return sterna_fail_memory(err, item->name);
+    if (shape.native) sterna_native_bind(&shape, &item->form, item->packed + base_bytes(item));
+    memcpy(item->packed, bytes, size); /* the header of the parts is the same */
+    item->verb = STERNA_VERB_READY;
+    item->measured = true;
+    return STERNA_OK;
+}
+
 /* Scales and trits of a row into the blocks of a standard layout. */
 static void store_blocks(sterna_item *item, uint64_t row, const sterna_ternary_row *values)
 {

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "model/model.h"
 #include "quant/product.h"
+#include "quant/ranks.h"
 #include "quant/rotate.h"
 
 /* One model's hidden states. */
@@ -52,7 +53,10 @@ static const bundle bundles[] = {
     {STERNA_STAGE_FFN_IN, STERNA_MATRIX_GATE, STERNA_MATRIX_UP, false},
     {STERNA_STAGE_FFN_MIX, STERNA_MATRIX_DOWN, STERNA_MATRIX_DOWN, true},
 };
-enum { BUNDLES = sizeof bundles / sizeof *bundles };
+enum {
+    BUNDLES = sizeof bundles / sizeof *bundles,
+    SHARE_ROWS = 128 /* rows that stay together when processes share them: whole tiles */
+};
 
 static const sterna_config *config_of(const propagation *p)
 {
@@ -62,6 +66,13 @@ static const sterna_config *config_of(const propagation *p)
 static bool uses_drift(const propagation *p)
 {
     return p->settings->drift != 0 || p->settings->residual != 0;
+}
+
+static float *new_floats(size_t a, size_t b, size_t c)
+{
+    size_t count;
+    if (!sterna_mul_size(a, b, &count) || !sterna_mul_size(count, c, &count)) return NULL;
+    return sterna_alloc(count, sizeof(float));
 }
 
 /* ---- moving hidden states ---- */
@@ -95,14 +106,43 @@ static void get_input(const propagation *p, const stream *s, sterna_stage stage,
                         p->calibration->length * cols * sizeof(float));
 }
 
+/* Into the workspace, where it also leaves the rotations that every later stage uses. */
+static void embed_window(const propagation *p, const stream *s, size_t window)
+{
+    const sterna_forward call = {.ids = p->calibration->ids + window * p->calibration->length,
+                                 .places = s->places,
+                                 .lengths = p->lengths,
+                                 .n = p->calibration->length};
+    sterna_decoder_begin(s->workspace, &call);
+}
+
+/* The windows come in a fixed number of parts, whose sums are added in order: so many processes
+ * as share them, the sum is the same. */
+enum { PARTS = 8 };
+
+static size_t count_parts(const propagation *p)
+{
+    return p->calibration->windows < PARTS ? p->calibration->windows : PARTS;
+}
+
+static size_t part_begin(const propagation *p, size_t part)
+{
+    return p->calibration->windows * part / count_parts(p);
+}
+
+/* The first window behind `window` that is this process's. Parts go round. */
+static size_t next_window(const propagation *p, size_t window)
+{
+    for (size_t part = 0; part < count_parts(p); part++)
+        if (part % sterna_ranks() == sterna_rank() && window < part_begin(p, part + 1))
+            return window > part_begin(p, part) ? window : part_begin(p, part);
+    return p->calibration->windows;
+}
+
 static void embed(const propagation *p, const stream *s)
 {
-    for (size_t w = 0; w < p->calibration->windows; w++) {
-        const sterna_forward call = {.ids = p->calibration->ids + w * p->calibration->length,
-                                     .places = s->places,
-                                     .lengths = p->lengths,
-                                     .n = p->calibration->length};
-        sterna_decoder_begin(s->workspace, &call);
+    for (size_t w = next_window(p, 0); w < p->calibration->windows; w = next_window(p, w + 1)) {
+        embed_window(p, s, w);
         from_stream(p, s, w);
     }
 }
@@ -142,6 +182,13 @@ static void find_error(const propagation *p, const fit *f, size_t window)
     sterna_product_of(&shape, p->drift, f->w, p->error, p->settings->compensation.threads);
 }
 
+/* Means over calibration tokens. */
+typedef struct moments {
+    float *h;    /* [cols][cols]: of x x^T, the upper half */
+    float *d;    /* [cols][cols]: of drift x^T; NULL where the bundle needs none */
+    float *pull; /* [rows][cols]: of error x^T; NULL where the bundle needs none */
+} moments;
+
 /* moment[rows][cols] += the mean of y x^T over a window's y[length][rows] and inputs x, as a share
  * of the mean over all windows. */
 static void add_moment(const propagation *p, const float *y, size_t rows, size_t cols, bool upper,
@@ -159,18 +206,49 @@ static void add_moment(const propagation *p, const float *y, size_t rows, size_t
     sterna_product_of(&shape, y, p->input, moment, p->settings->compensation.threads);
 }
 
-static void add_moments(const propagation *p, const bundle *b, const fit *f, size_t window)
+static void add_moments(const propagation *p, const fit *f, const moments *m, size_t window)
 {
     size_t n = p->calibration->length, cols = f->cols;
-    add_moment(p, p->input, cols, cols, true, p->h);
+    add_moment(p, p->input, cols, cols, true, m->h);
     if (!f->pull) return;
     for (size_t i = 0; i < n * cols; i++) p->drift[i] -= p->input[i];
-    if (b->to_residual) {
+    if (m->pull) {
         find_error(p, f, window);
-        add_moment(p, p->error, f->rows, cols, false, f->pull);
+        add_moment(p, p->error, f->rows, cols, false, m->pull);
     } else {
-        add_moment(p, p->drift, cols, cols, false, p->d);
+        add_moment(p, p->drift, cols, cols, false, m->d);
     }
+}
+
+/* Zeros, or the sum over all processes' parts into the means. */
+static void clear_moments(const fit *f, const moments *m)
+{
+    memset(m->h, 0, f->cols * f->cols * sizeof(float));
+    if (m->d) memset(m->d, 0, f->cols * f->cols * sizeof(float));
+    if (m->pull) memset(m->pull, 0, f->rows * f->cols * sizeof(float));
+}
+
+static void sum_moments(const fit *f, const moments *sum, const moments *part, size_t active)
+{
+    sterna_ranks_add(sum->h, part->h, f->cols * f->cols, active);
+    if (sum->d) sterna_ranks_add(sum->d, part->d, f->cols * f->cols, active);
+    if (sum->pull) sterna_ranks_add(sum->pull, part->pull, f->rows * f->cols, active);
+}
+
+static void free_moments(moments *m)
+{
+    sterna_free(m->h);
+    sterna_free(m->d);
+    sterna_free(m->pull);
+}
+
+/* Room for one part of the same moments. */
+static bool new_moments(const fit *f, const moments *like, moments *m)
+{
+    m->h = new_floats(f->cols, f->cols, 1);
+    m->d = like->d ? new_floats(f->cols, f->cols, 1) : NULL;
+    m->pull = like->pull ? new_floats(f->rows, f->cols, 1) : NULL;
+    return m->h && (m->d || !like->d) && (m->pull || !like->pull);
 }
 
 /* Brings both streams to the input of a bundle for one window, and what was decided before it into
@@ -193,32 +271,45 @@ static void reach(const propagation *p, uint32_t layer, const bundle *b, size_t 
 
 /* Moments of a bundle's inputs where there is something to fit; the full stream moves on behind its
  * output. */
-static void gather(const propagation *p, uint32_t layer, const bundle *b, const fit *f)
+static sterna_status gather(const propagation *p, uint32_t layer, const bundle *b, const fit *f)
 {
-    size_t cols = f->cols;
-    memset(p->h, 0, cols * cols * sizeof(float));
-    if (!b->to_residual) memset(p->d, 0, cols * cols * sizeof(float));
-    if (f->pull) memset(f->pull, 0, f->rows * cols * sizeof(float));
-    for (size_t w = 0; w < p->calibration->windows; w++) {
-        reach(p, layer, b, cols, w);
-        if (f->rows) add_moments(p, b, f, w);
-        if (!b->to_residual || !uses_drift(p)) continue;
-        run_stage(p, &p->full, layer, b->stage + 1);
-        from_stream(p, &p->full, w);
+    size_t cols = f->cols, ranks = sterna_ranks();
+    const moments sum = {p->h, f->pull && !b->to_residual ? p->d : NULL,
+                         b->to_residual ? f->pull : NULL};
+    moments part = {0};
+    if (!new_moments(f, &sum, &part)) {
+        free_moments(&part);
+        return sterna_fail_memory(p->err, "the moments of a layer");
     }
+    clear_moments(f, &sum);
+    for (size_t first = 0; first < count_parts(p); first += ranks) {
+        size_t mine = first + sterna_rank(), left = count_parts(p) - first;
+        clear_moments(f, &part);
+        for (size_t w = part_begin(p, mine); mine < count_parts(p) && w < part_begin(p, mine + 1);
+             w++) {
+            reach(p, layer, b, cols, w);
+            if (f->rows) add_moments(p, f, &part, w);
+            if (!b->to_residual || !uses_drift(p)) continue;
+            run_stage(p, &p->full, layer, b->stage + 1);
+            from_stream(p, &p->full, w);
+        }
+        sum_moments(f, &sum, &part, left < ranks ? left : ranks);
+    }
+    free_moments(&part);
     for (size_t i = 0; i < cols; i++)
         for (size_t k = 0; k < i; k++) p->h[i * cols + k] = p->h[k * cols + i];
     const sterna_product_shape shape = {
         .rows = f->rows, .cols = cols, .depth = cols, .alpha = p->settings->drift};
     if (f->pull && !b->to_residual)
         sterna_product_of(&shape, f->w, p->d, f->pull, p->settings->compensation.threads);
+    return STERNA_OK;
 }
 
 /* The made stream moves on behind the output of a bundle that has just been fitted. */
 static void advance(const propagation *p, uint32_t layer, const bundle *b, size_t cols)
 {
     size_t floats = p->calibration->length * cols;
-    for (size_t w = 0; w < p->calibration->windows; w++) {
+    for (size_t w = next_window(p, 0); w < p->calibration->windows; w = next_window(p, w + 1)) {
         to_stream(p, &p->made, w);
         p->device->upload(p->device, sterna_workspace_input(p->made.workspace, b->stage),
                           p->held + w * floats, floats * sizeof(float));
@@ -262,26 +353,91 @@ static sterna_status load_bundle(const propagation *p, fit *f)
     return STERNA_OK;
 }
 
-static sterna_status fit_bundle(const propagation *p, fit *f)
-{
-    const sterna_propagation *s = p->settings;
+/* Rows of a bundle that are fitted together, from the top of the stack. */
+typedef struct share {
+    size_t first, last;
     sterna_fit_rows parts[3];
-    size_t count = 0;
-    sterna_status status = STERNA_OK;
+    size_t count;
+} share;
+
+/* Processes share the rows out where each row is fitted for itself; else all fit all of them. */
+static bool rows_are_shared(const propagation *p, const fit *f)
+{
+    bool shared = sterna_ranks() > 1 && p->settings->fitter->chases;
+    for (size_t i = 0; i < f->count; i++) {
+        const sterna_item *item = f->parts[i].item;
+        shared &= !item || (sterna_type_describe(item->type)->kind == STERNA_KIND_TERNARY &&
+                            item->form.outliers == 0);
+    }
+    return shared;
+}
+
+static share share_of(const propagation *p, const fit *f)
+{
+    share mine = {.last = f->rows};
+    size_t units = (f->rows + SHARE_ROWS - 1) / SHARE_ROWS, ranks = sterna_ranks(), at = 0;
+    if (rows_are_shared(p, f)) {
+        mine.first = units * sterna_rank() / ranks * SHARE_ROWS;
+        mine.last = units * (sterna_rank() + 1) / ranks * SHARE_ROWS;
+        if (mine.last > f->rows) mine.last = f->rows;
+    }
     for (size_t i = 0; i < f->count; i++) {
         const member *one = &f->parts[i];
-        if (one->item)
-            parts[count++] = (sterna_fit_rows){one->item, one->item_row, one->place.rows};
+        size_t rows = one->item ? (size_t)one->place.rows : 0;
+        size_t begin = at > mine.first ? at : mine.first,
+               end = at + rows < mine.last ? at + rows : mine.last;
+        if (begin < end)
+            mine.parts[mine.count++] =
+                (sterna_fit_rows){one->item, one->item_row + begin - at, end - begin};
+        at += rows;
     }
-    if (f->pull)
-        status = sterna_compensate_target(f->w, f->rows, f->cols, p->h, f->pull, &s->compensation,
-                                          p->err);
+    return mine;
+}
+
+static sterna_status fit_share(const propagation *p, fit *f, const share *mine)
+{
+    const sterna_propagation *s = p->settings;
+    size_t rows = mine->last - mine->first, at = mine->first * f->cols;
+    sterna_status status = STERNA_OK;
+    if (f->pull && rows)
+        status = sterna_compensate_target(f->w + at, rows, f->cols, p->h, f->pull + at,
+                                          &s->compensation, p->err);
     if (!status && s->rotate) status = sterna_rotation_of(p->rules, f->cols, &f->rotation, p->err);
-    if (!status) {
-        sterna_rotate_rows(f->w, f->rows, f->cols, &f->rotation, s->compensation.threads);
-        sterna_rotate_square(p->h, f->cols, &f->rotation, s->compensation.threads);
-        status = sterna_fit_items(s->fitter, parts, count, f->w, f->cols, p->h, &s->compensation,
-                                  p->err);
+    if (status || !rows) return status;
+    sterna_rotate_rows(f->w + at, rows, f->cols, &f->rotation, s->compensation.threads);
+    sterna_rotate_square(p->h, f->cols, &f->rotation, s->compensation.threads);
+    return sterna_fit_items(s->fitter, mine->parts, mine->count, f->w + at, f->cols, p->h,
+                            &s->compensation, p->err);
+}
+
+/* Every process gets what the others have made of an item, whose result was `before`. */
+static sterna_status merge_item(sterna_item *item, const sterna_fit_result *before,
+                                sterna_error *err)
+{
+    double more[3] = {item->result.error - before->error, item->result.energy - before->energy,
+                      (double)(item->result.zeros - before->zeros)};
+    sterna_status status = STERNA_OK;
+    if (item->verb == STERNA_VERB_FIT) status = sterna_item_prepare(item, NULL, err);
+    if (status) return status;
+    sterna_ranks_merge(item->packed, (size_t)sterna_item_bytes(item));
+    sterna_ranks_sum(more, 3);
+    item->result = (sterna_fit_result){before->error + more[0], before->energy + more[1],
+                                       before->zeros + (uint64_t)more[2]};
+    return STERNA_OK;
+}
+
+static sterna_status fit_bundle(const propagation *p, fit *f)
+{
+    share mine = share_of(p, f);
+    bool shared = rows_are_shared(p, f);
+    sterna_fit_result before[3];
+    for (size_t i = 0; i < f->count; i++)
+        if (f->parts[i].item) before[i] = f->parts[i].item->result;
+    sterna_status status = fit_share(p, f, &mine);
+    for (size_t i = 0; i < f->count && shared && !status; i++) {
+        sterna_item *item = f->parts[i].item;
+        bool again = i && item == f->parts[i - 1].item; /* a fused one */
+        if (item && !again) status = merge_item(item, &before[i], p->err);
     }
     if (status)
         sterna_fail_prefix(p->err, "%s: tensor '%s'", p->file->path,
@@ -296,6 +452,8 @@ static sterna_status install_bundle(const propagation *p, uint32_t layer, const 
     sterna_status status = STERNA_OK;
     for (size_t i = 0; i < f->count && !status; i++)
         status = install(p, layer, (sterna_matrix)(b->first + i), &f->parts[i], &f->rotation);
+    for (size_t i = 0; i < f->count; i++)
+        sterna_model_file_release(p->file, f->parts[i].place.tensor);
     return status;
 }
 
@@ -322,7 +480,7 @@ static sterna_status run_bundle(const propagation *p, uint32_t layer, const bund
     fit f = {0};
     sterna_status status = find_parts(p, layer, b, &f);
     if (!status) status = load_bundle(p, &f);
-    if (!status) gather(p, layer, b, &f);
+    if (!status) status = gather(p, layer, b, &f);
     if (!status && f.rows) status = fit_bundle(p, &f);
     if (!status) status = install_bundle(p, layer, b, &f);
     if (!status && b->to_residual) advance(p, layer, b, f.cols);
@@ -359,13 +517,6 @@ static sterna_status run_layer(const propagation *p, uint32_t layer)
 }
 
 /* ---- the whole ---- */
-
-static float *new_floats(size_t a, size_t b, size_t c)
-{
-    size_t count;
-    if (!sterna_mul_size(a, b, &count) || !sterna_mul_size(count, c, &count)) return NULL;
-    return sterna_alloc(count, sizeof(float));
-}
 
 static sterna_status open_stream(propagation *p, stream *s, bool exact)
 {
@@ -417,16 +568,59 @@ static sterna_status allocate(propagation *p)
     return STERNA_OK;
 }
 
+/* The transforms of a layer that an earlier run has finished. */
+static sterna_status recall_layer(const propagation *p, uint32_t layer)
+{
+    sterna_status status = STERNA_OK;
+    for (size_t i = 0; i < BUNDLES && !status; i++) {
+        fit f = {0};
+        status = find_parts(p, layer, &bundles[i], &f);
+        if (!status && f.rows && p->settings->rotate)
+            status = sterna_rotation_of(p->rules, f.cols, &f.rotation, p->err);
+    }
+    return status;
+}
+
+/* Both streams to the first layer that is not finished: its number. */
+static sterna_status begin(const propagation *p, uint32_t *first)
+{
+    sterna_journal *journal = p->settings->journal;
+    float *const states[2] = {p->full.x, p->made.x};
+    size_t count = p->calibration->windows * p->calibration->length * config_of(p)->width;
+    sterna_status status = STERNA_OK;
+    *first = journal ? sterna_journal_layers(journal) : 0;
+    if (journal)
+        status = sterna_journal_get_layers(journal, p->items, p->n_items, states, count, p->err);
+    for (uint32_t layer = 0; layer < *first && !status; layer++) status = recall_layer(p, layer);
+    if (*first > 0) {
+        embed_window(p, &p->full, 0); /* for the rotations */
+        embed_window(p, &p->made, 0);
+    } else {
+        embed(p, &p->full);
+        embed(p, &p->made);
+    }
+    return status;
+}
+
+static sterna_status keep_layer(const propagation *p)
+{
+    const float *const states[2] = {p->full.x, p->made.x};
+    size_t count = p->calibration->windows * p->calibration->length * config_of(p)->width;
+    return sterna_journal_put_layer(p->settings->journal, p->items, p->n_items, states, count,
+                                    p->err);
+}
+
 static sterna_status run(propagation *p)
 {
+    uint32_t layer = 0;
     sterna_status status = open_stream(p, &p->full, true);
     if (!status) status = open_stream(p, &p->made, false);
     if (!status) status = allocate(p);
-    if (status) return status;
-    embed(p, &p->full);
-    embed(p, &p->made);
-    for (uint32_t layer = 0; layer < config_of(p)->n_layers && !status; layer++)
+    if (!status) status = begin(p, &layer);
+    for (; layer < config_of(p)->n_layers && !status; layer++) {
         status = run_layer(p, layer);
+        if (!status && p->settings->journal) status = keep_layer(p);
+    }
     return status;
 }
 

@@ -13,6 +13,7 @@
 
 #include "model/hadamard.h"
 #include "quant/calibrate.h"
+#include "quant/journal.h"
 #include "quant/fitter.h"
 
 typedef struct sterna_propagation {
@@ -21,6 +22,8 @@ typedef struct sterna_propagation {
     float drift;    /* how much of W (x_full - x) a matrix takes back: its input's error so far */
     float residual; /* and of the error of the residual stream that its product is added to */
     bool rotate;    /* transform the inputs of the ternary matrices */
+    sterna_journal *journal;  /* keeps every finished layer, and has those of an earlier run; NULL =
+                                 none */
     sterna_progress progress; /* counts layers */
     void *progress_context;
 } sterna_propagation;

@@ -3,9 +3,26 @@
 #include <string.h>
 
 #include "quant/calibrated.h"
+#include "quant/evaluate.h"
 #include "quant/plan.h"
+#include "quant/predict.h"
+#include "quant/ranks.h"
 #include "quant/receipt.h"
 #include "quant/recipe.h"
+
+/* One call. */
+typedef struct job {
+    const char *in, *out;
+    const sterna_quantize_options *options;
+    sterna_settings settings;
+    sterna_facts facts;
+    sterna_model_file *file;
+    sterna_stream stream;
+    sterna_export plan;
+    sterna_journal *journal; /* of a calibrated run */
+    sterna_prediction prediction;
+    json_t *receipt;
+} job;
 
 /* What the file is made of, for whoever opens it later. */
 static sterna_status write_origin(sterna_model_writer *writer, const sterna_settings *s,
@@ -21,40 +38,175 @@ static sterna_status write_origin(sterna_model_writer *writer, const sterna_sett
     return status;
 }
 
-static sterna_status write_model(sterna_stream *stream, const char *in, sterna_export *plan,
-                                 sterna_settings *s, sterna_facts *facts, sterna_error *err)
+/* ---- making the model ---- */
+
+static void tell(const job *j, const char *sentence)
 {
-    sterna_status status = sterna_export_open(stream->file, s->folder ? STERNA_HF : STERNA_GGUF,
-                                              false, stream->writer, plan, err);
-    if (!status) status = sterna_plan(in, plan, s, err);
-    if (!status && s->calibrated)
-        status = sterna_calibrated(stream->file, in, s, plan, stream->writer, facts, err);
-    if (!status) status = write_origin(stream->writer, s, err);
-    if (!status && !s->folder)
-        status = sterna_export_file_type(stream->writer, plan->items, plan->count, err);
-    if (!status) status = sterna_model_writer_side_files(stream->writer, stream->file, err);
+    if (j->options->notice) j->options->notice(j->options->progress_context, sentence);
+}
+
+static sterna_status open_journal(job *j, sterna_error *err)
+{
+    if (sterna_ranks() > 1) {
+        if (!j->options->resume) return STERNA_OK;
+        return sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
+                           "quantize: several processes keep no journal, so there is nothing to "
+                           "resume");
+    }
+    uint8_t identity[STERNA_DIGEST_BYTES];
+    sterna_status status = sterna_calibrated_identity(j->file, &j->settings, identity, err);
     if (status) return status;
-    stream->method = s->method;
+    if (j->options->resume) {
+        status = sterna_journal_resume(j->out, identity, &j->journal, err);
+        if (!status) j->facts.resumed = sterna_journal_layers(j->journal);
+        return status;
+    }
+    if (sterna_journal_exists(j->out))
+        tell(j, "an interrupted run was found beside the output; this run starts anew and takes "
+                "its place (--resume would have gone on with it)");
+    return sterna_journal_start(j->out, identity, &j->journal, err);
+}
+
+/* What it will take, to whoever listens; refused when that is not there. */
+static sterna_status predict(job *j, sterna_error *err)
+{
+    char amount[96], sentence[160];
+    sterna_error late = {0};
+    sterna_status status =
+        sterna_predict(j->file, &j->settings, j->plan.items, j->plan.count, &j->prediction, &late);
+    if (status == STERNA_ERROR_UNSUPPORTED) return STERNA_OK; /* told where the model is loaded */
+    if (status) return sterna_fail(err, status, "%s", late.message);
+    sterna_prediction_text(&j->prediction, amount, sizeof amount);
+    snprintf(sentence, sizeof sentence, "calibrating will take %s", amount);
+    tell(j, sentence);
+    return sterna_prediction_check(&j->prediction, sterna_available_memory(), err);
+}
+
+static sterna_status fit(job *j, sterna_error *err)
+{
+    sterna_settings *s = &j->settings;
+    sterna_status status = STERNA_OK;
+    if (!s->calibrated && j->options->resume)
+        return sterna_fail(err, STERNA_ERROR_ARGUMENT,
+                           "quantize: only the method sterna can be resumed; the others take "
+                           "seconds");
+    if (!s->calibrated) return STERNA_OK;
+    status = open_journal(j, err);
+    s->propagation.journal = j->journal;
+    if (!status) status = predict(j, err);
+    if (status) return status;
+    return sterna_calibrated(j->file, j->in, s, &j->plan, j->stream.writer, &j->facts, err);
+}
+
+static sterna_status make_model(job *j, sterna_error *err)
+{
+    sterna_stream *stream = &j->stream;
+    sterna_export *plan = &j->plan;
+    bool folder = j->settings.folder;
+    sterna_status status = sterna_export_open(j->file, folder ? STERNA_HF : STERNA_GGUF, false,
+                                              stream->writer, plan, err);
+    if (!status) status = sterna_plan(j->in, plan, &j->settings, err);
+    if (!status) status = fit(j, err);
+    if (sterna_rank() > 0) return status; /* the first one has all of it */
+    if (!status) status = write_origin(stream->writer, &j->settings, err);
+    if (!status && !folder)
+        status = sterna_export_file_type(stream->writer, plan->items, plan->count, err);
+    if (!status) status = sterna_model_writer_side_files(stream->writer, j->file, err);
+    if (status) return status;
+    stream->method = j->settings.method;
     status = sterna_stream_write(stream, plan->items, plan->count, err);
-    if (!status) status = sterna_model_writer_commit(stream->writer, err);
-    stream->writer = NULL;
-    sterna_facts_stage(facts, "writing");
+    if (!status) {
+        status = sterna_model_writer_commit(stream->writer, err);
+        stream->writer = NULL;
+    }
+    sterna_facts_stage(&j->facts, "writing");
+    sterna_journal_close(j->journal, !status);
+    j->journal = NULL;
+    if (!status &&
+        !(j->receipt = sterna_receipt_make(j->in, j->out, j->file, plan->items, plan->count,
+                                           sterna_settings_describe(&j->settings))))
+        status = sterna_fail_memory(err, "the receipt");
+    if (!status && json_object_set_new(j->receipt, "recipe",
+                                       sterna_recipe_make(&j->settings, plan->items, plan->count)))
+        status = sterna_fail_memory(err, "the receipt");
     return status;
 }
 
-static sterna_status write_receipt(const char *in, const char *out, const sterna_model_file *file,
-                                   const sterna_settings *s, const sterna_facts *facts,
-                                   const sterna_export *plan, char **text, sterna_error *err)
+static sterna_status run(job *j, sterna_error *err)
 {
-    json_t *receipt =
-        sterna_receipt_make(in, out, file, plan->items, plan->count, sterna_settings_describe(s));
-    if (receipt &&
-        (sterna_facts_describe(facts, receipt) ||
-         json_object_set_new(receipt, "recipe", sterna_recipe_make(s, plan->items, plan->count)))) {
-        json_decref(receipt);
-        receipt = NULL;
+    const sterna_quantize_options *options = j->options;
+    sterna_status status = sterna_model_file_open(j->in, NULL, &j->file, err);
+    if (!status) status = sterna_model_writer_open(j->out, &j->stream.writer, err);
+    j->stream.file = j->file;
+    j->stream.threads = j->settings.threads;
+    j->stream.progress = options->progress;
+    j->stream.progress_context = options->progress_context;
+    if (!status) status = make_model(j, err);
+    sterna_journal_close(j->journal, false);
+    sterna_model_writer_abort(j->stream.writer);
+    sterna_export_close(&j->plan);
+    sterna_model_file_close(j->file);
+    return status;
+}
+
+/* ---- the receipt ---- */
+
+/* The model is complete: what keeps its evaluation from being made becomes a sentence in the
+ * receipt. A cancellation ends the evaluation and is told after the receipt was written. */
+static sterna_status evaluate(const job *j, sterna_error *err)
+{
+    const sterna_quantize_options *options = j->options;
+    const sterna_evaluation_options evaluation = {.paths = options->evaluation,
+                                                  .count = options->evaluation_count,
+                                                  .threads = j->settings.threads,
+                                                  .progress = options->progress,
+                                                  .progress_context = options->progress_context};
+    json_t *results = NULL;
+    sterna_error why = {0};
+    sterna_status status = sterna_evaluate(j->in, j->out, &evaluation, &results, &why);
+    int failed = status
+                     ? json_object_set_new(j->receipt, "evaluation_note", json_string(why.message))
+                     : json_object_set_new(j->receipt, "evaluation", results);
+    if (failed) return sterna_fail_memory(err, "the receipt");
+    if (status == STERNA_ERROR_CANCELLED)
+        return sterna_fail(err, status, "the evaluation was cancelled");
+    return STERNA_OK;
+}
+
+static sterna_status write_receipt(job *j, char **text, sterna_error *err)
+{
+    sterna_error late = {0};
+    sterna_status cancelled = STERNA_OK;
+    sterna_status status = sterna_receipt_measure(j->receipt, j->out, j->settings.threads, err);
+    if (status) return status;
+    if (!j->options->no_evaluation) {
+        cancelled = evaluate(j, &late);
+        sterna_facts_stage(&j->facts, "evaluating");
     }
-    return sterna_receipt_text(receipt, text, err);
+    if (j->prediction.layers_bytes > 0 &&
+        json_object_set_new(j->receipt, "predicted",
+                            json_pack("{s:f, s:f}", "time_s",
+                                      j->prediction.text_s + j->prediction.fit_s, "peak_bytes",
+                                      sterna_prediction_bytes(&j->prediction))))
+        return sterna_fail_memory(err, "the receipt");
+    if (sterna_facts_describe(&j->facts, j->receipt)) return sterna_fail_memory(err, "the receipt");
+    if (!j->options->no_receipt_files) status = sterna_receipt_save(j->receipt, j->out, err);
+    if (!status && cancelled) return sterna_fail(err, cancelled, "%s", late.message);
+    return status || !text ? status : sterna_receipt_text(j->receipt, text, err);
+}
+
+/* ---- the whole ---- */
+
+/* Texts that cannot be read are told before the long work. */
+static sterna_status check_evaluation(const sterna_quantize_options *options, sterna_error *err)
+{
+    for (size_t i = 0; i < options->evaluation_count; i++) {
+        sterna_file *file = NULL;
+        sterna_status status = sterna_file_open(options->evaluation[i], &file, err);
+        if (status) return status;
+        sterna_file_close(file);
+    }
+    return STERNA_OK;
 }
 
 static bool ends_with(const char *path, const char *end)
@@ -91,28 +243,30 @@ sterna_status sterna_quantize_model(const char *in, const char *out,
                                     const sterna_quantize_options *options, char **receipt,
                                     sterna_error *err)
 {
-    sterna_settings s;
-    sterna_facts facts;
-    sterna_export plan = {0};
-    sterna_model_file *file = NULL;
-    sterna_stream stream = {.round_scales = true, .finite = true, .stage = "quantizing"};
-    sterna_facts_start(&facts);
-    sterna_status status = sterna_settings_read(options, &s, err);
-    if (!status) status = check_target(out, options, &s, err);
-    if (status) goto end;
-    status = sterna_model_file_open(in, NULL, &file, err);
-    if (!status) status = sterna_model_writer_open(out, &stream.writer, err);
-    if (status) goto end;
-    stream.file = file;
-    stream.threads = s.threads;
-    stream.progress = options->progress;
-    stream.progress_context = options->progress_context;
-    status = write_model(&stream, in, &plan, &s, &facts, err);
-    if (!status && receipt) status = write_receipt(in, out, file, &s, &facts, &plan, receipt, err);
-end:
-    sterna_model_writer_abort(stream.writer);
-    sterna_export_close(&plan);
-    sterna_model_file_close(file);
-    sterna_settings_free(&s);
+    sterna_quantize_options quiet = *options;
+    job j = {.in = in,
+             .out = out,
+             .options = options,
+             .stream = {.round_scales = true, .finite = true, .stage = "quantizing"}};
+    sterna_facts_start(&j.facts);
+    sterna_status status = sterna_settings_read(options, &j.settings, err);
+    if (!status) status = check_target(out, options, &j.settings, err);
+    if (!status) status = check_evaluation(options, err);
+    if (!status) status = sterna_ranks_start(err);
+    if (!status && sterna_rank() > 0) { /* heard through the first one alone */
+        j.settings.calibration.progress = j.settings.propagation.progress = NULL;
+        quiet.progress = NULL;
+        quiet.notice = NULL;
+        j.options = &quiet;
+    }
+    if (!status) status = run(&j, err);
+    if (!status) sterna_ranks_finish();
+    if (!status && !j.receipt && receipt) *receipt = NULL; /* the first one's */
+    if (!status && j.receipt) {
+        status = write_receipt(&j, receipt, err);
+        if (status) sterna_fail_prefix(err, "%s is complete, but not its receipt", out);
+    }
+    json_decref(j.receipt);
+    sterna_settings_free(&j.settings);
     return status;
 }

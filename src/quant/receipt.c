@@ -1,6 +1,10 @@
 #include "quant/receipt.h"
 
+#include <string.h>
 #include <sys/stat.h>
+
+#include "base/memory.h"
+#include "formats/fingerprint.h"
 
 typedef struct totals {
     uint64_t weights, ternary_weights, ternary_bytes;
@@ -38,9 +42,6 @@ static int add_tensor(json_t *tensors, const sterna_item *item, totals *sum)
     if (item->measured)
         failed |=
             json_object_set_new(object, "relative_error", share(result->error, result->energy));
-    if (item->measured && (item->verb == STERNA_VERB_FIT || item->verb == STERNA_VERB_READY))
-        failed |=
-            json_object_set_new(object, "zeros", share((double)result->zeros, (double)weights));
     if (item->sensitivity > 0)
         failed |= json_object_set_new(object, "sensitivity", json_real(item->sensitivity));
     if (item->note) failed |= json_object_set_new(object, "note", json_string(item->note));
@@ -54,10 +55,15 @@ static int add_tensor(json_t *tensors, const sterna_item *item, totals *sum)
     return failed | json_array_append_new(tensors, object);
 }
 
+/* Of the file, or of the weights in a folder. */
 static uint64_t file_size(const char *path)
 {
     struct stat info;
-    return stat(path, &info) == 0 ? (uint64_t)info.st_size : 0;
+    char *inside = sterna_path_is_folder(path) ? sterna_path_join(path, "model.safetensors")
+                                               : sterna_strdup(path);
+    uint64_t size = inside && stat(inside, &info) == 0 ? (uint64_t)info.st_size : 0;
+    sterna_free(inside);
+    return size;
 }
 
 json_t *sterna_receipt_make(const char *in, const char *out, const sterna_model_file *file,
@@ -94,11 +100,42 @@ json_t *sterna_receipt_make(const char *in, const char *out, const sterna_model_
     return NULL;
 }
 
-sterna_status sterna_receipt_text(json_t *receipt, char **json, sterna_error *err)
+sterna_status sterna_receipt_text(const json_t *receipt, char **json, sterna_error *err)
 {
-    char *text = receipt ? json_dumps(receipt, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) : NULL;
-    json_decref(receipt);
+    char *text = json_dumps(receipt, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
     if (!text) return sterna_fail_memory(err, "the receipt");
     *json = text;
     return STERNA_OK;
+}
+
+static sterna_status save(const char *out, const char *end, const char *text, size_t size,
+                          sterna_error *err)
+{
+    sterna_writer *writer = NULL;
+    char *path = sterna_path_beside(out, end);
+    sterna_status status =
+        path ? sterna_writer_open(path, &writer, err) : sterna_fail_memory(err, "the receipt");
+    if (!status) status = sterna_writer_write(writer, text, size, err);
+    if (!status) {
+        status = sterna_writer_commit(writer, err);
+        writer = NULL;
+    }
+    sterna_writer_abort(writer);
+    sterna_free(path);
+    return status;
+}
+
+sterna_status sterna_receipt_save(const json_t *receipt, const char *out, sterna_error *err)
+{
+    char *json = NULL;
+    sterna_buffer html = {0};
+    sterna_status status = sterna_receipt_text(receipt, &json, err);
+    if (!status) status = save(out, ".receipt.json", json, strlen(json), err);
+    sterna_free(json);
+    if (status) return status;
+    sterna_receipt_html(receipt, &html);
+    status = html.failed ? sterna_fail_memory(err, "the receipt")
+                         : save(out, ".receipt.html", html.data, html.size, err);
+    sterna_buffer_free(&html);
+    return status;
 }

@@ -76,6 +76,9 @@ void sterna_item_group(sterna_item *item, uint64_t group);
 bool sterna_item_has_parts(const sterna_item *item);
 /* `columns` [form.outliers], ascending, borrowed for the call; NULL without outliers. */
 sterna_status sterna_item_prepare(sterna_item *item, const uint32_t *columns, sterna_error *err);
+/* Room for the item's output and all its bytes at once: what sterna_item_prepare and
+ * sterna_item_store made before, in the same form. */
+sterna_status sterna_item_restore(sterna_item *item, const uint8_t *bytes, sterna_error *err);
 void sterna_item_store(sterna_item *item, uint64_t row, const sterna_ternary_row *values);
 /* Plans the form in which NATIVE holds an item's ternary source exactly. */
 void sterna_item_plan_native(sterna_item *item);

@@ -194,6 +194,8 @@ static json_t *describe_model(const sterna_model_file *file, const sterna_model_
     add_types(file, out);
     add_text(file, out, problems);
     json_object_set_new(out, "cpu", json_string(sterna_cpu_level_name(features)));
+    json_t *receipt = sterna_inspect_receipt(file->path);
+    if (receipt) json_object_set_new(out, "receipt", receipt);
     for (size_t i = 0; i < file->n_tensors; i++)
         json_array_append_new(tensors, describe_tensor(&file->tensors[i]));
     json_object_set_new(out, "tensors", tensors);

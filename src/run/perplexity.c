@@ -19,6 +19,7 @@ enum {
 typedef struct measure {
     size_t count, agreed;
     double nll, nll2, kl, kl2; /* sums, and sums of squares */
+    double other_nll;
 } measure;
 
 typedef struct evaluation {
@@ -31,8 +32,9 @@ typedef struct evaluation {
     measure sum;
 } evaluation;
 
-/* KL(reference || logits) in nats, and whether both prefer the same token. */
-static double divergence(const float *reference, const float *logits, size_t n, bool *agree)
+/* KL(reference || logits) in nats; the reference's log-sum; whether both prefer the same token. */
+static double divergence(const float *reference, const float *logits, size_t n,
+                         double *log_reference_sum, bool *agree)
 {
     size_t best_reference, best_logits;
     double log_reference = sterna_log_sum_exp(reference, n, &best_reference);
@@ -42,6 +44,7 @@ static double divergence(const float *reference, const float *logits, size_t n, 
         double log_p = (double)reference[i] - log_reference;
         sum += exp(log_p) * (log_p - ((double)logits[i] - log_logits));
     }
+    *log_reference_sum = log_reference;
     *agree = best_reference == best_logits;
     return sum;
 }
@@ -59,7 +62,10 @@ static void score(void *context, size_t index, const float *logits)
     sum->count++;
     if (!e->other) return;
     bool agree;
-    double kl = divergence(e->reference + index * e->vocabulary, logits, e->vocabulary, &agree);
+    double log_sum;
+    const float *reference = e->reference + index * e->vocabulary;
+    double kl = divergence(reference, logits, e->vocabulary, &log_sum, &agree);
+    sum->other_nll += log_sum - (double)reference[e->window[target]];
     sum->kl += kl;
     sum->kl2 += kl * kl;
     sum->agreed += agree;
@@ -153,7 +159,8 @@ static sterna_status finish(const evaluation *e, sterna_perplexity_result *resul
         .windows = windows,
         .kl = sum->kl / n,
         .kl_standard_error = standard_error(sum->kl, sum->kl2, sum->count),
-        .agreement = (double)sum->agreed / n};
+        .agreement = (double)sum->agreed / n,
+        .other_perplexity = e->other ? exp(sum->other_nll / n) : 0};
     return STERNA_OK;
 }
 

@@ -242,7 +242,7 @@ def test_convert_types_and_report(tmp_path, wide):
 
 def test_convert_between_ternary_layouts_is_exact(tmp_path, wide):
     a, b, c = tmp_path / "a.gguf", tmp_path / "b.gguf", tmp_path / "c.gguf"
-    succeeds("quantize", wide, a, "--method", "itf", "--type", "TQ2_0")
+    succeeds("quantize", wide, a, "--method", "itf", "--type", "TQ2_0", "--no-eval")
     succeeds("convert", a, b, "--type", "TQ1_0")
     succeeds("convert", b, c, "--type", "TQ2_0")
     assert a.read_bytes() == c.read_bytes() != b.read_bytes()
@@ -287,7 +287,7 @@ def test_convert_to_nowhere(tmp_path):
                                      ["--method", "twn", "--type", "TQ2_0"]])
 def test_quantize(options, tmp_path, text, wide):
     out = tmp_path / "ternary.gguf"
-    receipt = as_json("quantize", wide, out, *options)
+    receipt = as_json("quantize", wide, out, "--no-eval", *options)
     kinds = {"NATIVE", "TQ1_0", "TQ2_0", "Q2_0", "PQ2_0", "PTQ1_0"}
     errors = [tensor["relative_error"] for tensor in receipt["tensors"] if tensor["to"] in kinds]
     assert len(errors) == 7 and all(0 < error < 1 for error in errors)
@@ -381,11 +381,42 @@ def test_quantize_tunes(tmp_path, wide, text):
 
 
 def test_quantize_shows_the_receipt(tmp_path, wide):
-    shown = succeeds("quantize", wide, tmp_path / "a.gguf", "--method", "itf").stdout
+    shown = succeeds("quantize", wide, tmp_path / "a.gguf", "--method", "itf", "--no-eval").stdout
     assert "blk.0.attn_q.weight" not in shown and "relative error" in shown
-    assert "blk.0.attn_q.weight" in succeeds("quantize", wide, tmp_path / "c.gguf", "--method", "itf", "--tensors").stdout
-    assert succeeds("quantize", wide, tmp_path / "b.gguf", "--method", "itf", "--quiet").stdout == ""
+    assert "blk.0.attn_q.weight" in succeeds("quantize", wide, tmp_path / "c.gguf", "--method", "itf", "--no-eval", "--tensors").stdout
+    assert succeeds("quantize", wide, tmp_path / "b.gguf", "--method", "itf", "--no-eval", "--quiet").stdout == ""
     assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "b.gguf").read_bytes()
+
+
+def test_quantize_leaves_a_receipt(tmp_path, wide, text):
+    out = tmp_path / "a.gguf"
+    shown = succeeds("quantize", wide, out, "--method", "itf", "--eval", text, "--threads", "1").stdout
+    assert "evaluation:" in shown
+    receipt = json.loads((tmp_path / "a.gguf.receipt.json").read_text())
+    assert [one["text"] for one in receipt["evaluation"]] == [text.name]
+    assert receipt["evaluation"][0]["before"] > 1 and receipt["evaluation"][0]["kl"] > 0
+    assert sum(receipt["bytes"].values()) == out.stat().st_size == receipt["output_bytes"]
+    assert abs(receipt["minus"] + receipt["zeros"] + receipt["plus"] - 1) < 1e-4
+    page = (tmp_path / "a.gguf.receipt.html").read_text()
+    assert page.startswith("<!DOCTYPE html>") and page.count("<svg") == page.count("</svg>") >= 5
+    assert "<script" not in page and "http" not in page and "blk.0.attn_q.weight" in page
+    assert as_json("inspect", out)["receipt"]["evaluation"] == receipt["evaluation"]
+    assert "evaluation" in succeeds("inspect", out).stdout
+    with out.open("ab") as file:
+        file.write(b"x")
+    assert "another file" in as_json("inspect", out)["receipt"]
+
+
+def test_quantize_without_a_receipt(tmp_path, wide):
+    out = tmp_path / "a.gguf"
+    receipt = as_json("quantize", wide, out, "--method", "itf", "--no-eval", "--no-receipt")
+    assert "evaluation" not in receipt and [path.name for path in tmp_path.iterdir()] == ["a.gguf"]
+    assert "receipt" not in as_json("inspect", out)
+
+
+def test_quantize_reads_the_texts_first(tmp_path, wide):
+    assert "absent.txt" in fails(1, "quantize", wide, tmp_path / "a.gguf", "--eval", tmp_path / "absent.txt")
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- verify ----
@@ -408,7 +439,9 @@ def test_quantize_into_a_folder(name, tmp_path):
     receipt = as_json("quantize", source, out, "--method", "itf", "--group", 32)
     assert receipt["ternary_bits_per_weight"] < 3
     assert {path.name for path in out.iterdir()} <= before | {"model.safetensors"}
-    assert list(tmp_path.iterdir()) == [out]
+    assert {path.name for path in tmp_path.iterdir()} == {"ternary", "ternary.receipt.json", "ternary.receipt.html"}
+    assert receipt["output_bytes"] == (out / "model.safetensors").stat().st_size
+    assert as_json("inspect", out)["receipt"]["input"] == str(source)
     config = json.loads((out / "config.json").read_text())
     assert config["quantization_config"]["quant_method"] == "sterna"
     ask = ["-p", "they", "-n", 8, "--ignore-eos", "--temp", 0]
@@ -419,7 +452,8 @@ def test_quantize_into_a_folder(name, tmp_path):
     assert "already" in fails(1, "quantize", source, out, "--method", "itf")
     assert "native" in fails(1, "quantize", source, tmp_path / "b", "--method", "itf", "--type", "Q2_0")
     assert "such a folder" in fails(1, "quantize", again, tmp_path / "b", "--method", "itf")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.gguf", "ternary"]
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {name for name in names if "receipt" not in name} == {"again.gguf", "ternary"}
 
 
 def test_a_folder_keeps_its_transform(tmp_path, text):

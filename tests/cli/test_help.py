@@ -45,7 +45,7 @@ def test_options_of_the_specification():
         "tokenize": "file decode special bos json",
         "template": "messages tools set no-generation-prompt",
         "quantize": "method type group keep keep-type asymmetric portable recipe outliers bits calib tokens drift "
-                    "residual damping stages tune json",
+                    "residual damping stages tune eval no-eval no-receipt resume json",
         "convert": "type json",
         "verify": "json",
     }

@@ -1,4 +1,4 @@
-"""Writes a model that is wide enough for every ternary layout: one layer of 256 x 256 and 256 x 512 matrices in F16,
+"""Writes a model that is wide enough for every ternary layout: layers of 256 x 256 and 256 x 512 matrices in F16,
 random but always the same, with the vocabulary and template of another GGUF file. Standard library only."""
 import random
 import struct
@@ -62,29 +62,39 @@ def _halves(rng, count):
     return bytes(data)
 
 
-def write(path, vocabulary_of, template=None):
-    """`template` takes the place of the chat template."""
+def _shapes(layers, tokens):
+    head = WIDTH // HEADS
+    shapes = {"token_embd.weight": (WIDTH, tokens), "output.weight": (WIDTH, tokens), "output_norm.weight": (WIDTH,)}
+    for layer in range(layers):
+        shapes |= {f"blk.{layer}.{name}.weight": shape for name, shape in {
+            "attn_norm": (WIDTH,), "ffn_norm": (WIDTH,), "attn_q": (WIDTH, WIDTH), "attn_k": (WIDTH, head * KV_HEADS),
+            "attn_v": (WIDTH, head * KV_HEADS), "attn_output": (WIDTH, WIDTH), "ffn_gate": (WIDTH, FFN),
+            "ffn_up": (WIDTH, FFN), "ffn_down": (FFN, WIDTH)}.items()}
+    return shapes
+
+
+def write(path, vocabulary_of, template=None, layers=1, drop=None, damage=None):
+    """`template` takes the place of the chat template. The tensor `drop` is left out; the first weight of row 1 of the
+    tensor `damage` is NaN."""
     entries, tokens = _tokenizer_entries(vocabulary_of.read_bytes(), skip=template and "tokenizer.chat_template")
     if template:
         entries.append(_entry("tokenizer.chat_template", template))
-    head = WIDTH // HEADS
-    entries += [_entry("general.architecture", "llama"), _entry("llama.block_count", 1),
+    entries += [_entry("general.architecture", "llama"), _entry("llama.block_count", layers),
                 _entry("llama.context_length", CONTEXT), _entry("llama.embedding_length", WIDTH),
                 _entry("llama.feed_forward_length", FFN), _entry("llama.attention.head_count", HEADS),
                 _entry("llama.attention.head_count_kv", KV_HEADS), _entry("llama.vocab_size", tokens),
                 _entry("llama.attention.layer_norm_rms_epsilon", 1e-5), _entry("llama.rope.freq_base", 10000.0)]
-    shapes = {"token_embd.weight": (WIDTH, tokens), "output.weight": (WIDTH, tokens), "output_norm.weight": (WIDTH,),
-              "blk.0.attn_norm.weight": (WIDTH,), "blk.0.ffn_norm.weight": (WIDTH,),
-              "blk.0.attn_q.weight": (WIDTH, WIDTH), "blk.0.attn_k.weight": (WIDTH, head * KV_HEADS),
-              "blk.0.attn_v.weight": (WIDTH, head * KV_HEADS), "blk.0.attn_output.weight": (WIDTH, WIDTH),
-              "blk.0.ffn_gate.weight": (WIDTH, FFN), "blk.0.ffn_up.weight": (WIDTH, FFN),
-              "blk.0.ffn_down.weight": (FFN, WIDTH)}
+    shapes = _shapes(layers, tokens)
+    shapes.pop(drop, None)
     rng = random.Random(2)
     directory, data = b"", b""
     for name, shape in shapes.items():
         kind = F32 if len(shape) == 1 else F16
         directory += _text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, len(data))
-        data += struct.pack("<f", 1.0) * shape[0] if kind == F32 else _halves(rng, shape[0] * shape[1])
+        values = struct.pack("<f", 1.0) * shape[0] if kind == F32 else _halves(rng, shape[0] * shape[1])
+        if name == damage:
+            values = values[:2 * shape[0]] + b"\x00\x7e" + values[2 * shape[0] + 2:]
+        data += values
         data += bytes(-len(data) % ALIGNMENT)
     head_bytes = b"GGUF" + struct.pack("<IQQ", 3, len(shapes), len(entries)) + b"".join(entries) + directory
     path.write_bytes(head_bytes + bytes(-len(head_bytes) % ALIGNMENT) + data)

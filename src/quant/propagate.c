@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/cpu.h"
-#include "base/blas.h"
 #include "base/memory.h"
 #include "model/model.h"
 #include "quant/product.h"
@@ -636,7 +635,6 @@ sterna_status sterna_propagate(const sterna_model_file *file, const sterna_calib
                      .rules = rules,
                      .err = err};
     sterna_cpu_options cpu = {.threads = settings->compensation.threads};
-    sterna_blas_prepare();
     int blas = openblas_get_num_threads();
     openblas_set_num_threads(settings->compensation.threads);
     sterna_status status = sterna_cpu_level("auto", &cpu.features, err);

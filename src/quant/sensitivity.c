@@ -4,7 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/blas.h"
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "model/model.h"
@@ -336,7 +335,6 @@ sterna_status sterna_sensitivity(const sterna_model_file *file,
                .n_items = n_items,
                .err = err};
     sterna_cpu_options cpu = {.threads = settings->compensation.threads};
-    sterna_blas_prepare();
     int blas = openblas_get_num_threads();
     sterna_status status = sterna_cpu_level("auto", &cpu.features, err);
     if (!status) status = sterna_device_cpu_open(&cpu, &p.device, err);

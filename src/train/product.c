@@ -1,9 +1,9 @@
 #include "train/product.h"
 
 #include <cblas.h>
+
 #include <string.h>
 
-#include "base/blas.h"
 #include "base/cpu.h"
 #include "base/memory.h"
 
@@ -13,7 +13,6 @@ enum { PANELS_A = 22, PANELS_B = 4, DEPTH = 512 };
 
 void sterna_multiplier_init(sterna_multiplier *m, uint32_t features, int threads, bool exact)
 {
-    sterna_blas_prepare();
     sterna_kernels_select(features, &m->kernels);
     m->bf16 = !exact && features & STERNA_CPU_AVX512BF16;
     m->threads = threads;

@@ -9,11 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <cblas.h>
 #include <cmocka.h>
 
 #include "base/buffer.h"
-#include "base/blas.h"
 #include "base/cpu.h"
 #include "base/file.h"
 #include "base/half.h"
@@ -146,36 +144,13 @@ static void cpu_levels_are_named(void **state)
     assert_true(sterna_cpu_count() >= 1);
 }
 
-/* The products stay right under the kernels that were chosen, and those are not narrower than the
- * processor unless the user says so. */
-static void blas_uses_the_processor(void **state)
-{
-    enum { N = 100 };
-    static float a[N * N], b[N * N], c[N * N];
-    (void)state;
-    sterna_blas_prepare();
-    if (sterna_cpu_features() & STERNA_CPU_AVX512 && !getenv("OPENBLAS_CORETYPE"))
-        assert_string_not_equal(sterna_blas_kernels(), "Haswell");
-    for (int i = 0; i < N * N; i++) {
-        a[i] = (float)(i % 7 - 3);
-        b[i] = (float)(i % 5 - 2);
-    }
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, N, N, N, 1, a, N, b, N, 0, c, N);
-    for (int i = 0; i < N; i++)
-        for (int j = 0; j < N; j++) {
-            float sum = 0;
-            for (int k = 0; k < N; k++) sum += a[i * N + k] * b[k * N + j];
-            assert_float_equal(c[i * N + j], sum, 0);
-        }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(half_round_trips),       cmocka_unit_test(map_holds_many),
         cmocka_unit_test(buffer_grows_and_stops), cmocka_unit_test(cursor_stays_inside),
         cmocka_unit_test(writer_is_atomic),       cmocka_unit_test(sizes_are_checked),
-        cmocka_unit_test(cpu_levels_are_named),   cmocka_unit_test(blas_uses_the_processor),
+        cmocka_unit_test(cpu_levels_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

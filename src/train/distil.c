@@ -117,11 +117,17 @@ static sterna_status make_logits(sterna_head *h, const float *hidden, size_t tok
     return STERNA_OK;
 }
 
+/* In lanes, so that the compiler makes it wide. */
 static float largest(const float *x, size_t n)
 {
-    float most = x[0];
-#pragma omp simd reduction(max : most)
-    for (size_t i = 0; i < n; i++) most = x[i] > most ? x[i] : most;
+    enum { LANES = 16 };
+    float lanes[LANES], most = x[0];
+    size_t whole = n / LANES * LANES;
+    for (size_t j = 0; j < LANES; j++) lanes[j] = most;
+    for (size_t i = 0; i < whole; i += LANES)
+        for (size_t j = 0; j < LANES; j++) lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
+    for (size_t j = 0; j < LANES; j++) most = lanes[j] > most ? lanes[j] : most;
+    for (size_t i = whole; i < n; i++) most = x[i] > most ? x[i] : most;
     return most;
 }
 

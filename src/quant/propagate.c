@@ -616,7 +616,7 @@ static sterna_status run(propagation *p)
     if (!status) status = open_stream(p, &p->made, false);
     if (!status) status = allocate(p);
     if (!status) status = begin(p, &layer);
-    for (; layer < config_of(p)->n_layers && !status; layer++) {
+    for (; !status && layer < config_of(p)->n_layers; layer++) {
         status = run_layer(p, layer);
         if (!status && p->settings->journal) status = keep_layer(p);
     }

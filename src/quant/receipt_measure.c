@@ -126,11 +126,12 @@ sterna_status sterna_receipt_measure(json_t *receipt, const char *out, int threa
     if (status) return status;
     status = measure_tensors(receipt, file, threads, &sums, err);
     uint64_t rest = file->bytes - sums.codes - sums.scales - sums.kept;
-    json_t *bytes = json_pack("{s:I, s:I, s:I, s:I}", "code_bytes", (json_int_t)sums.codes,
-                              "scale_bytes", (json_int_t)sums.scales, "kept_bytes",
-                              (json_int_t)sums.kept, "metadata_bytes", (json_int_t)rest);
-    if (!status && (json_object_set_new(receipt, "fingerprint", json_string(text)) |
-                    json_object_set_new(receipt, "bytes", bytes)))
+    if (!status &&
+        (json_object_set_new(receipt, "fingerprint", json_string(text)) |
+         json_object_set_new(receipt, "bytes",
+                             json_pack("{s:I, s:I, s:I, s:I}", "code_bytes", (json_int_t)sums.codes,
+                                       "scale_bytes", (json_int_t)sums.scales, "kept_bytes",
+                                       (json_int_t)sums.kept, "metadata_bytes", (json_int_t)rest))))
         status = sterna_fail_memory(err, "the receipt");
     sterna_model_file_close(file);
     return status;

@@ -148,8 +148,9 @@ static const cli_option quantize_options[] = {
     {"damping", 0, CLI_REAL, "X", 0.0001, 1, offsetof(quantize_settings, damping),
      "added to the diagonal of the inputs' second moments, as a share of its mean (default 0.01)"},
     {"stages", 0, CLI_TEXT, "LIST", 0, 0, offsetof(quantize_settings, stages),
-     "steps of the fit to take, to compare with: order, columns, refit, descent, separated by "
-     "commas, or none (default all; for pt2: its reordering, its compensation, its alignment)"},
+     "steps of the fit to take, to compare with: balance, order, columns, refit, descent, "
+     "separated "
+     "by commas, or none (default all; for pt2: its reordering, its compensation, its alignment)"},
     {"tune", 0, CLI_SIZE, "N", 0, 1 << 30, offsetof(quantize_settings, tune),
      "tokens to tune all scales and norms with at the end, so that the model's next token is "
      "distributed as the full model's; 0 does not tune (default for sterna 96k, left out where "

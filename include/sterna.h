@@ -359,12 +359,12 @@ typedef struct sterna_quantize_options {
     float drift, residual; /* how much of earlier errors a matrix takes back: of its input, of the
                               residual stream; 0 = 0.5, negative = nothing */
     float damping;         /* of the inputs' second moments; 0 = 0.01 */
-    const char *stages;    /* of the fit, for comparison: "order,columns,refit,descent" (NULL) */
-    float outliers;        /* share of every matrix's columns that stay int8 */
-    float bits;            /* a weight of the layers' matrices: some get a second plane, Q4_0 or
-                              Q8_0, those that need it most; 0 = all become ternary */
-    bool resume; /* go on with an interrupted run that left OUT.resume; the same settings are
-                    needed, and the same file comes out */
+    const char *stages; /* of the fit, to compare: "balance,order,columns,refit,descent" (NULL) */
+    float outliers;     /* share of every matrix's columns that stay int8 */
+    float bits;         /* a weight of the layers' matrices: some get a second plane, Q4_0 or
+                           Q8_0, those that need it most; 0 = all become ternary */
+    bool resume;        /* go on with an interrupted run that left OUT.resume; the same settings are
+                           needed, and the same file comes out */
 } sterna_quantize_options;
 
 /* Makes a ternary model, and a receipt in two files beside it: OUT.receipt.json, and

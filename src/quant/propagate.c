@@ -1,6 +1,7 @@
 #include "quant/propagate.h"
 
 #include <cblas.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/cpu.h"
@@ -65,6 +66,11 @@ static const sterna_config *config_of(const propagation *p)
 static bool uses_drift(const propagation *p)
 {
     return p->settings->drift != 0 || p->settings->residual != 0;
+}
+
+static bool follows_full(const propagation *p)
+{
+    return uses_drift(p) || p->settings->balance;
 }
 
 static float *new_floats(size_t a, size_t b, size_t c)
@@ -165,7 +171,8 @@ typedef struct fit {
     sterna_hadamard rotation;
 } fit;
 
-/* error = a W drift + b (the drift of the residual stream): what is missing behind the product. */
+/* error = a W drift + b (the drift of the residual stream): what is missing behind the product, to
+ * whose output the full stream has not moved on yet. */
 static void find_error(const propagation *p, const fit *f, size_t window)
 {
     size_t n = p->calibration->length, width = f->rows;
@@ -205,17 +212,40 @@ static void add_moment(const propagation *p, const float *y, size_t rows, size_t
     sterna_product_of(&shape, y, p->input, moment, p->settings->compensation.threads);
 }
 
-static void add_moments(const propagation *p, const fit *f, const moments *m, size_t window)
+static void add_moments(const propagation *p, const fit *f, const moments *m)
 {
-    size_t n = p->calibration->length, cols = f->cols;
-    add_moment(p, p->input, cols, cols, true, m->h);
-    if (!f->pull) return;
-    for (size_t i = 0; i < n * cols; i++) p->drift[i] -= p->input[i];
-    if (m->pull) {
-        find_error(p, f, window);
-        add_moment(p, p->error, f->rows, cols, false, m->pull);
-    } else {
-        add_moment(p, p->drift, cols, cols, false, m->d);
+    add_moment(p, p->input, f->cols, f->cols, true, m->h);
+    if (m->pull) add_moment(p, p->error, f->rows, f->cols, false, m->pull);
+    if (m->d) add_moment(p, p->drift, f->cols, f->cols, false, m->d);
+}
+
+static double sum_squares(const float *x, size_t count)
+{
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) sum += (double)x[i] * (double)x[i];
+    return sum;
+}
+
+static void scale(float *x, size_t count, float factor)
+{
+    for (size_t i = 0; i < count; i++) x[i] *= factor;
+}
+
+/* What a token's error does is decided by the norm that reads the residual stream next: the error
+ * counts as a share of the stream that it is added to. So inputs and errors of a token are divided
+ * by the length of the full model's stream behind the product. Without that the few tokens of
+ * massive activation (arXiv 2402.17762), a thousand times as long as the others, would decide alone
+ * about the matrices that make them, and the error taken back for them would drown the others. */
+static void balance_tokens(const propagation *p, const fit *f, size_t window)
+{
+    size_t n = p->calibration->length, width = config_of(p)->width;
+    const float *behind = p->full.x + window * n * width;
+    double floor = 1e-9 * sum_squares(behind, n * width) / (double)n;
+    for (size_t t = 0; t < n; t++) {
+        double squares = sum_squares(behind + t * width, width) + floor;
+        float factor = squares > 0 ? (float)(1 / sqrt(squares)) : 1;
+        scale(p->input + t * f->cols, f->cols, factor);
+        if (f->pull) scale(p->error + t * width, width, factor);
     }
 }
 
@@ -261,15 +291,32 @@ static void reach(const propagation *p, uint32_t layer, const bundle *b, size_t 
     run_stage(p, &p->made, layer, stage);
     get_input(p, &p->made, stage, cols, p->input);
     if (b->to_residual) memcpy(p->held + window * n * cols, p->input, n * cols * sizeof(float));
-    if (!uses_drift(p)) return;
+    if (!follows_full(p)) return;
     to_stream(p, &p->full, window);
     if (b->to_residual) run_stage(p, &p->full, layer, stage - 1);
     run_stage(p, &p->full, layer, stage);
     get_input(p, &p->full, stage, cols, p->drift);
 }
 
-/* Moments of a bundle's inputs where there is something to fit; the full stream moves on behind its
- * output. */
+/* A window's share of the moments; the full stream moves on behind a product to the residual
+ * stream. */
+static void gather_window(const propagation *p, uint32_t layer, const bundle *b, const fit *f,
+                          const moments *m, size_t window)
+{
+    size_t count = p->calibration->length * f->cols;
+    reach(p, layer, b, f->cols, window);
+    if (f->pull)
+        for (size_t i = 0; i < count; i++) p->drift[i] -= p->input[i];
+    if (m->pull) find_error(p, f, window);
+    if (b->to_residual && follows_full(p)) {
+        run_stage(p, &p->full, layer, b->stage + 1);
+        from_stream(p, &p->full, window);
+        if (p->settings->balance && f->rows) balance_tokens(p, f, window);
+    }
+    if (f->rows) add_moments(p, f, m);
+}
+
+/* Moments of a bundle's inputs where there is something to fit. */
 static sterna_status gather(const propagation *p, uint32_t layer, const bundle *b, const fit *f)
 {
     size_t cols = f->cols, ranks = sterna_ranks();
@@ -285,13 +332,8 @@ static sterna_status gather(const propagation *p, uint32_t layer, const bundle *
         size_t mine = first + sterna_rank(), left = count_parts(p) - first;
         clear_moments(f, &part);
         for (size_t w = part_begin(p, mine); mine < count_parts(p) && w < part_begin(p, mine + 1);
-             w++) {
-            reach(p, layer, b, cols, w);
-            if (f->rows) add_moments(p, f, &part, w);
-            if (!b->to_residual || !uses_drift(p)) continue;
-            run_stage(p, &p->full, layer, b->stage + 1);
-            from_stream(p, &p->full, w);
-        }
+             w++)
+            gather_window(p, layer, b, f, &part, w);
         sum_moments(f, &sum, &part, left < ranks ? left : ranks);
     }
     free_moments(&part);
@@ -502,7 +544,7 @@ static sterna_status run_layer(const propagation *p, uint32_t layer)
 {
     const sterna_decoder_options exact = {.arithmetic = STERNA_ARITHMETIC_FLOAT}, usual = {0};
     sterna_status status = STERNA_OK;
-    if (uses_drift(p))
+    if (follows_full(p))
         status = sterna_decoder_load_layer(p->full.decoder, p->file, &exact, layer, true, p->err);
     if (!status)
         status = sterna_decoder_load_layer(p->made.decoder, p->file, &usual, layer, false, p->err);

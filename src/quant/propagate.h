@@ -21,6 +21,7 @@ typedef struct sterna_propagation {
     sterna_compensation compensation; /* group, levels and outliers come from each item */
     float drift;    /* how much of W (x_full - x) a matrix takes back: its input's error so far */
     float residual; /* and of the error of the residual stream that its product is added to */
+    bool balance;   /* products to the residual stream: a token's error counts as a share of it */
     bool rotate;    /* transform the inputs of the ternary matrices */
     sterna_journal *journal;  /* keeps every finished layer, and has those of an earlier run; NULL =
                                  none */

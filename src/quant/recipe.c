@@ -106,15 +106,16 @@ static json_t *describe_options(const sterna_settings *s)
 {
     const sterna_propagation *p = &s->propagation;
     const sterna_compensation *c = &p->compensation;
-    char stages[48];
+    char stages[64];
     json_t *all =
         json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:b, s:i}", "method", sterna_settings_method(s),
                   "type", sterna_type_describe(s->type)->name, "scales", sterna_settings_scales(s),
                   "keep", s->keep, "keep_type", sterna_type_describe(s->keep_type)->name, "group",
                   (json_int_t)s->group, "asymmetric", s->asymmetric, "threads", s->threads);
     if (!all || !s->calibrated) return all;
-    snprintf(stages, sizeof stages, "none%s%s%s%s", c->order ? ",order" : "",
-             c->columns ? ",columns" : "", c->refit ? ",refit" : "", c->rounds ? ",descent" : "");
+    snprintf(stages, sizeof stages, "none%s%s%s%s%s", p->balance ? ",balance" : "",
+             c->order ? ",order" : "", c->columns ? ",columns" : "", c->refit ? ",refit" : "",
+             c->rounds ? ",descent" : "");
     json_t *more = json_pack("{s:s, s:I, s:I, s:b, s:o, s:o, s:o, s:o}", "stages",
                              strlen(stages) > 4 ? stages + 5 : stages, "tokens",
                              (json_int_t)s->calibration.tokens, "tune",

@@ -46,13 +46,16 @@ static float strength(float value, float usual)
 }
 
 /* Which steps of the fit are taken; NULL = all. */
-static sterna_status read_stages(const char *list, sterna_compensation *out, sterna_error *err)
+static sterna_status read_stages(const char *list, sterna_propagation *propagation,
+                                 sterna_error *err)
 {
+    sterna_compensation *out = &propagation->compensation;
     bool descent = false;
     const struct {
         const char *name;
         bool *flag;
-    } stages[] = {{"order", &out->order},
+    } stages[] = {{"balance", &propagation->balance},
+                  {"order", &out->order},
                   {"columns", &out->columns},
                   {"refit", &out->refit},
                   {"descent", &descent}};
@@ -66,8 +69,8 @@ static sterna_status read_stages(const char *list, sterna_compensation *out, ste
             i++;
         if (i == STAGES && length > 0 && strcmp(list, "none") != 0)
             return sterna_fail(err, STERNA_ERROR_ARGUMENT,
-                               "quantize: the stage '%.*s' is unknown; there are: order, columns, "
-                               "refit, descent (or none)",
+                               "quantize: the stage '%.*s' is unknown; there are: balance, order, "
+                               "columns, refit, descent (or none)",
                                (int)length, word);
         if (i < STAGES) *stages[i].flag = true;
         word += length;
@@ -132,6 +135,7 @@ static sterna_status read_calibration(const sterna_quantize_options *options, st
                              .compensation = sterna_compensation_usual(0, s->threads),
                              .drift = strength(options->drift, chases ? 0.5f : 0),
                              .residual = strength(options->residual, chases ? 0.5f : 0),
+                             .balance = chases,
                              .rotate = chases && !options->portable,
                              .progress = options->progress,
                              .progress_context = options->progress_context};
@@ -142,7 +146,7 @@ static sterna_status read_calibration(const sterna_quantize_options *options, st
     s->tuning.progress = options->progress;
     s->tuning.progress_context = options->progress_context;
     if (options->damping > 0) s->propagation.compensation.damping = options->damping;
-    return read_stages(options->stages, &s->propagation.compensation, err);
+    return read_stages(options->stages, &s->propagation, err);
 }
 
 static sterna_status read_options(const sterna_quantize_options *options, sterna_settings *out,

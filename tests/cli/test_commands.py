@@ -3,6 +3,7 @@ import json
 import math
 
 import pytest
+import wide_model
 from conftest import MODELS, fails, succeeds
 
 LLAMA = MODELS / "llama" / "model.gguf"
@@ -325,6 +326,18 @@ def test_quantize_with_more_than_trits(tmp_path, wide):
     assert columns["relative_error"] > plain["relative_error"]
     pt2 = as_json("quantize", wide, tmp_path / "d.gguf", "--tokens", 512, "--method", "pt2")
     assert {tensor["to"] for name, tensor in tensors_of(pt2).items() if "blk" in name and len(tensor["shape"]) > 1} == {"F16"}
+
+
+def test_massive_activations_do_not_drown_the_others(tmp_path, text):
+    model = tmp_path / "massive.gguf"
+    wide_model.write(model, vocabulary_of=LLAMA, massive=1)
+    divergence = []
+    for number, stages in enumerate(["balance,order,columns,refit,descent", "order,columns,refit,descent"]):
+        out = tmp_path / f"{number}.gguf"
+        succeeds("quantize", model, out, "--tokens", "4k", "--tune", 0, "--calib", text, "--stages", stages,
+                 "--keep", "embed,head,*attn*,*gate*,*up*", "--no-eval")
+        divergence.append(as_json("eval", out, "--kl-against", model, "--text", text, "--context", 64)["kl"])
+    assert divergence[0] < 0.8 * divergence[1]
 
 
 @pytest.mark.parametrize("options", [["--tokens", 512, "--bits", 3, "--damping", 0.03, "--drift", 0.3, "--outliers", "1%"],

@@ -73,9 +73,20 @@ def _shapes(layers, tokens):
     return shapes
 
 
-def write(path, vocabulary_of, template=None, layers=1, drop=None, damage=None):
+def _make_massive(name, values, columns, token):
+    """A column of the embeddings is lit by one token alone, and a neuron of the feed-forward network by that column."""
+    values = bytearray(values)
+    if name == "token_embd.weight":
+        values[0::2 * columns] = values[1::2 * columns] = bytes(len(values) // (2 * columns))
+        values[2 * columns * token:2 * columns * token + 2] = struct.pack("<e", 8)
+    if "ffn_gate" in name or "ffn_up" in name:
+        values[:2 * columns] = struct.pack("<e", 2) + bytes(2 * columns - 2)
+    return bytes(values)
+
+
+def write(path, vocabulary_of, template=None, layers=1, drop=None, damage=None, massive=None):
     """`template` takes the place of the chat template. The tensor `drop` is left out; the first weight of row 1 of the
-    tensor `damage` is NaN."""
+    tensor `damage` is NaN. The token `massive` gets activations hundreds of times those of the others."""
     entries, tokens = _tokenizer_entries(vocabulary_of.read_bytes(), skip=template and "tokenizer.chat_template")
     if template:
         entries.append(_entry("tokenizer.chat_template", template))
@@ -94,6 +105,8 @@ def write(path, vocabulary_of, template=None, layers=1, drop=None, damage=None):
         values = struct.pack("<f", 1.0) * shape[0] if kind == F32 else _halves(rng, shape[0] * shape[1])
         if name == damage:
             values = values[:2 * shape[0]] + b"\x00\x7e" + values[2 * shape[0] + 2:]
+        if massive is not None and kind == F16:
+            values = _make_massive(name, values, shape[0], massive)
         data += values
         data += bytes(-len(data) % ALIGNMENT)
     head_bytes = b"GGUF" + struct.pack("<IQQ", 3, len(shapes), len(entries)) + b"".join(entries) + directory

@@ -270,6 +270,7 @@ static sterna_propagation usual(void)
                                 .compensation = sterna_compensation_usual(0, 2),
                                 .drift = 0.5f,
                                 .residual = 0.5f,
+                                .balance = true,
                                 .rotate = true};
 }
 
@@ -281,7 +282,7 @@ static void every_family_goes_through(void **state)
         for (int variant = 0; variant < 4; variant++) {
             plan p = plan_open(make_model(&families[k]));
             sterna_propagation settings = usual();
-            settings.rotate = variant != 1;
+            settings.rotate = settings.balance = variant != 1;
             for (size_t i = 0; i < p.count && variant == 3; i++)
                 if (p.items[i].verb == STERNA_VERB_FIT) /* of 192 the last group is shorter */
                     sterna_item_group(&p.items[i], 128);

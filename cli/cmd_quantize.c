@@ -118,8 +118,10 @@ static const cli_option quantize_options[] = {
      "what does not become ternary, separated by commas: embed, head, vision, and names of "
      "tensors, "
      "in which * stands for any text (default embed,head,vision)"},
-    {"keep-type", 0, CLI_CHOICE, "Q8_0|F16", 0, 0, offsetof(quantize_settings, keep_type),
-     "type of what is kept (default Q8_0)"},
+    {"keep-type", 0, CLI_CHOICE, "auto|source|Q8_0|F16", 0, 0,
+     offsetof(quantize_settings, keep_type),
+     "type of what is kept: auto leaves it byte for byte where the source has it quantised and "
+     "makes floats Q8_0 (F16 in a folder); source leaves floats too (default auto)"},
     {"asymmetric", 0, CLI_FLAG, NULL, 0, 0, offsetof(quantize_settings, asymmetric),
      "a shift beside every scale (methods sterna and itf; pt2 always has one)"},
     {"portable", 0, CLI_FLAG, NULL, 0, 0, offsetof(quantize_settings, portable),

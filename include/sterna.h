@@ -336,7 +336,9 @@ typedef struct sterna_quantize_options {
     /* what does not become ternary: "embed", "head", "vision" and names of tensors, in which * and
      * ? stand for any text and any letter, separated by commas; NULL = "embed,head,vision" */
     const char *keep;
-    const char *keep_type; /* their type: "Q8_0" (NULL), "F16" */
+    /* their type: "auto" (NULL: byte for byte what is quantised in the source, floats as Q8_0),
+     * "source" (byte for byte), "Q8_0", "F16"; a folder holds floats, F16 unless told "source" */
+    const char *keep_type;
     const char *recipe; /* a recipe, or a receipt with one: takes all its decisions again; what is
                            set here beside it stays */
     bool asymmetric;    /* a shift beside every scale (not absmean, twn) */

@@ -63,11 +63,14 @@ static sterna_status check(const sterna_model_file *file, const sterna_export *p
                            sterna_error *err)
 {
     sterna_status status = check_source(file, err);
-    for (size_t i = 0; i < plan->count && !status; i++)
-        if (plan->items[i].verb == STERNA_VERB_FIT) {
-            status = sterna_item_check(&plan->items[i], threads, err);
-            sterna_model_file_release(file, plan->items[i].tensor);
-        }
+    for (size_t i = 0; i < plan->count && !status; i++) {
+        const sterna_item *item = &plan->items[i];
+        bool copied = item->verb == STERNA_VERB_COPY &&
+                      sterna_type_describe(item->type)->kind != STERNA_KIND_INTEGER;
+        if (item->verb != STERNA_VERB_FIT && !copied) continue;
+        status = sterna_item_check(item, threads, err);
+        sterna_model_file_release(file, item->tensor);
+    }
     return status;
 }
 

@@ -98,12 +98,45 @@ static void plan_form(sterna_item *item, const sterna_settings *s)
     item->note = "no layout holds the order of its columns: the fitted values as floats";
 }
 
+/* Can the output hold the very bytes? */
+static bool can_copy(const sterna_item *item, bool folder)
+{
+    sterna_type type = item->tensor->type;
+    const sterna_type_info *info = sterna_type_describe(type);
+    if (item->shift != 0) return false;
+    if (type == STERNA_TYPE_NATIVE) return true;
+    if (folder) return info->kind == STERNA_KIND_FLOAT;
+    return info->gguf_id >= 0 && type != STERNA_TYPE_Q2_0_G128; /* which shares its number */
+}
+
+/* A matrix that does not become ternary. */
+static void keep_matrix(sterna_item *item, const sterna_settings *s)
+{
+    const sterna_tensor *tensor = item->tensor;
+    sterna_type_kind kind = sterna_type_describe(tensor->type)->kind;
+    bool as_it_is = s->keep_type == STERNA_KEEP_SOURCE ||
+                    (s->keep_type == STERNA_KEEP_AUTO && kind != STERNA_KIND_FLOAT);
+    item->type = tensor->type;
+    item->verb = STERNA_VERB_COPY;
+    if (as_it_is && can_copy(item, s->folder)) return;
+    bool renamed = tensor->type == STERNA_TYPE_Q2_0_G128 && !s->folder;
+    item->type = renamed ? STERNA_TYPE_PQ2_0 : STERNA_TYPE_NATIVE;
+    if (as_it_is && convert_exactly(item)) return;
+    bool halves = s->keep_type == STERNA_KEEP_F16 || s->folder;
+    item->type = sterna_fitting_type(halves ? STERNA_TYPE_F16 : STERNA_TYPE_Q8_0, tensor->dims[0]);
+    if (s->folder && tensor->type == STERNA_TYPE_BF16 &&
+        sterna_role_of(tensor) == STERNA_ROLE_TABLE)
+        item->type = STERNA_TYPE_BF16;
+    bool same = item->type == STERNA_TYPE_Q8_0 && tensor->type == STERNA_TYPE_Q8_0;
+    item->verb = same ? STERNA_VERB_COPY : STERNA_VERB_ENCODE;
+}
+
 static void plan_matrix(sterna_item *item, const sterna_settings *s)
 {
     item->type = sterna_fitting_type(s->type, item->tensor->dims[0]);
     item->verb = STERNA_VERB_FIT;
     if (sterna_type_describe(item->type)->kind != STERNA_KIND_TERNARY) {
-        item->verb = STERNA_VERB_ENCODE;
+        keep_matrix(item, s);
         item->note = "no ternary block divides its width";
         return;
     }
@@ -131,15 +164,9 @@ static sterna_status plan_item(sterna_item *item, const sterna_settings *s, ster
     if (!kept) {
         plan_matrix(item, s);
     } else {
-        item->type = sterna_fitting_type(s->keep_type, tensor->dims[0]);
-        if (role == STERNA_ROLE_TABLE && s->folder && tensor->type == STERNA_TYPE_BF16)
-            item->type = STERNA_TYPE_BF16;
-        item->verb = STERNA_VERB_ENCODE;
+        keep_matrix(item, s);
         if (role == STERNA_ROLE_LINEAR) item->note = "kept";
     }
-    if (item->type == tensor->type && item->verb == STERNA_VERB_ENCODE &&
-        item->type == STERNA_TYPE_Q8_0)
-        item->verb = STERNA_VERB_COPY;
     return status;
 }
 

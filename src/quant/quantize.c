@@ -230,12 +230,12 @@ static sterna_status check_target(const char *out, const sterna_quantize_options
                            "%s: safetensors cannot hold Q4_0 and Q8_0, which a budget of bits "
                            "chooses from; choose a .gguf file",
                            out);
-    if (options->keep_type && s->keep_type == STERNA_TYPE_Q8_0)
+    if (options->keep_type && s->keep_type == STERNA_KEEP_Q8_0)
         return sterna_fail(err, STERNA_ERROR_ARGUMENT,
                            "%s: safetensors cannot hold Q8_0; keep embeddings and head in F16",
                            out);
     s->folder = true;
-    s->keep_type = STERNA_TYPE_F16;
+    if (s->keep_type != STERNA_KEEP_SOURCE) s->keep_type = STERNA_KEEP_F16;
     return STERNA_OK;
 }
 

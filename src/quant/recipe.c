@@ -110,7 +110,7 @@ static json_t *describe_options(const sterna_settings *s)
     json_t *all =
         json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:b, s:i}", "method", sterna_settings_method(s),
                   "type", sterna_type_describe(s->type)->name, "scales", sterna_settings_scales(s),
-                  "keep", s->keep, "keep_type", sterna_type_describe(s->keep_type)->name, "group",
+                  "keep", s->keep, "keep_type", sterna_settings_keep_type(s), "group",
                   (json_int_t)s->group, "asymmetric", s->asymmetric, "threads", s->threads);
     if (!all || !s->calibrated) return all;
     snprintf(stages, sizeof stages, "none%s%s%s%s%s", p->balance ? ",balance" : "",

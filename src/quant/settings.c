@@ -8,6 +8,7 @@
 #include "quant/recipe.h"
 
 static const char *const scale_names[] = {"group", "row", "tensor"};
+static const char *const keep_names[] = {"auto", "source", "Q8_0", "F16"};
 
 const char *sterna_settings_method(const sterna_settings *s)
 {
@@ -18,6 +19,11 @@ const char *sterna_settings_method(const sterna_settings *s)
 const char *sterna_settings_scales(const sterna_settings *s)
 {
     return scale_names[s->scales];
+}
+
+const char *sterna_settings_keep_type(const sterna_settings *s)
+{
+    return keep_names[s->keep_type];
 }
 
 /* The index of `name` in `choices`; `standard` when it is NULL. */
@@ -153,12 +159,11 @@ static sterna_status read_options(const sterna_quantize_options *options, sterna
                                   sterna_error *err)
 {
     static const char *const methods[] = {"sterna", "pt2", "itf", "absmean", "twn"};
-    static const char *const keeps[] = {"Q8_0", "F16"};
     static const char *const layouts[] = {"native", "TQ1_0", "TQ2_0", "Q2_0", "PQ2_0", "PTQ1_0"};
     int method, scale, keep, layout;
     sterna_status status = choose("method", options->method, methods, 5, 0, &method, err);
     if (!status) status = choose("scales", options->scales, scale_names, 3, 0, &scale, err);
-    if (!status) status = choose("keep-type", options->keep_type, keeps, 2, 0, &keep, err);
+    if (!status) status = choose("keep-type", options->keep_type, keep_names, 4, 0, &keep, err);
     if (!status) status = choose("type", options->type, layouts, 6, 0, &layout, err);
     if (status) return status;
     out->propagation.fitter = sterna_fitter_of(methods[method]);
@@ -167,7 +172,7 @@ static sterna_status read_options(const sterna_quantize_options *options, sterna
     out->scales = (sterna_scales)scale;
     out->group = options->group;
     out->keep = options->keep ? options->keep : "embed,head,vision";
-    out->keep_type = keep ? STERNA_TYPE_F16 : STERNA_TYPE_Q8_0;
+    out->keep_type = (sterna_keep_type)keep;
     sterna_type_from_name(layouts[layout], &out->type);
     out->named = options->method || options->scales;
     out->threads = options->threads > 0 ? options->threads : sterna_cpu_count();
@@ -196,11 +201,11 @@ void sterna_settings_free(sterna_settings *settings)
 json_t *sterna_settings_describe(const sterna_settings *s)
 {
     const sterna_propagation *p = &s->propagation;
-    json_t *all = json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:b, s:i}", "method",
-                            sterna_settings_method(s), "type", sterna_type_describe(s->type)->name,
-                            "scales", sterna_settings_scales(s), "group", (json_int_t)s->group,
-                            "keep", s->keep, "keep_type", sterna_type_describe(s->keep_type)->name,
-                            "asymmetric", s->asymmetric, "threads", s->threads);
+    json_t *all =
+        json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:b, s:i}", "method", sterna_settings_method(s),
+                  "type", sterna_type_describe(s->type)->name, "scales", sterna_settings_scales(s),
+                  "group", (json_int_t)s->group, "keep", s->keep, "keep_type",
+                  sterna_settings_keep_type(s), "asymmetric", s->asymmetric, "threads", s->threads);
     if (!all || !s->calibrated) return all;
     json_t *calibrated =
         json_pack("{s:b, s:f, s:f, s:f}", "transform", p->rotate, "drift", (double)p->drift,

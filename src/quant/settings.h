@@ -14,12 +14,21 @@ typedef enum sterna_scales {
     STERNA_SCALES_TENSOR
 } sterna_scales;
 
+/* What becomes of the matrices that are kept. */
+typedef enum sterna_keep_type {
+    STERNA_KEEP_AUTO,   /* quantised in the source: byte for byte; floats: Q8_0 */
+    STERNA_KEEP_SOURCE, /* byte for byte */
+    STERNA_KEEP_Q8_0,
+    STERNA_KEEP_F16
+} sterna_keep_type;
+
 typedef struct sterna_settings {
     bool calibrated; /* propagation.fitter says how; else `method` does */
     sterna_fit_method method;
     sterna_scales scales;
     uint32_t group; /* columns that share a scale, with STERNA_SCALES_GROUP; 0 = as the type has */
-    sterna_type type, keep_type;
+    sterna_type type;
+    sterna_keep_type keep_type;
     const char *keep; /* components and names of tensors that do not become ternary */
     bool asymmetric;  /* a shift for every group */
     double outliers;  /* share of the columns */
@@ -42,6 +51,7 @@ void sterna_settings_free(sterna_settings *settings);
 
 const char *sterna_settings_method(const sterna_settings *settings);
 const char *sterna_settings_scales(const sterna_settings *settings);
+const char *sterna_settings_keep_type(const sterna_settings *settings);
 /* For the receipt; NULL when memory ran out. */
 json_t *sterna_settings_describe(const sterna_settings *settings);
 

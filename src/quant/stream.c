@@ -393,8 +393,13 @@ static sterna_status convert_tensor(const sterna_stream *stream, sterna_item *it
 /* The items that no loop over rows has to make. */
 static sterna_status write_whole(const sterna_stream *stream, sterna_item *item, sterna_error *err)
 {
+    sterna_type_kind kind = sterna_type_describe(item->type)->kind;
     if (item->verb == STERNA_VERB_CONVERT) return convert_tensor(stream, item, err);
     if (item->verb == STERNA_VERB_READY) return write_packed(stream, item, item->packed, err);
+    if (stream->finite && kind != STERNA_KIND_INTEGER) {
+        sterna_status checked = sterna_item_check(item, stream->threads, err);
+        if (checked) return checked;
+    }
     if (item->pair_heads || item->type == STERNA_TYPE_NATIVE)
         return write_packed(stream, item, item->tensor->data, err);
     uint64_t beside = item->tensor->native ? sterna_native_bytes(item->tensor) : 0;

@@ -90,8 +90,8 @@ uint64_t sterna_item_bytes(const sterna_item *item);
 /* The tensor that the output holds; its data are those of `packed`, borrowed. */
 sterna_tensor sterna_item_output(const sterna_item *item);
 
-/* Refuses weights of an item to be fitted that are not finite or exceed float16, naming tensor and
- * row: before long work starts. */
+/* Refuses weights of an item to be fitted or copied that are not finite or exceed float16, naming
+ * tensor and row: before long work starts. */
 sterna_status sterna_item_check(const sterna_item *item, int threads, sterna_error *err);
 
 /* Declares all items, then writes them in order. Refuses weights that are not finite or exceed the

@@ -313,6 +313,27 @@ def test_quantize_keeps_what_it_is_told(tmp_path, wide):
     assert tensors_of(nothing)["token_embd.weight"]["to"] == "NATIVE"
 
 
+def test_quantize_leaves_tables_as_they_are(tmp_path, wide):
+    """Floats become Q8_0 unless told otherwise; what is quantised stays as it is."""
+    half, small, again = tmp_path / "half.gguf", tmp_path / "small.gguf", tmp_path / "again.gguf"
+    tables = ["token_embd.weight", "output.weight"]
+    for options, type in [([], "Q8_0"), (["--keep-type", "source"], "F16"), (["--keep-type", "F16"], "F16")]:
+        receipt = as_json("quantize", wide, half, "--method", "itf", "--no-eval", *options)
+        assert [tensors_of(receipt)[name]["to"] for name in tables] == [type, type]
+    succeeds("convert", wide, small, "--float-type", "Q8_0", "--quiet")
+    auto = as_json("quantize", small, again, "--method", "itf", "--no-eval")
+    assert auto["recipe"]["options"]["keep_type"] == "auto"
+    assert [tensors_of(auto)[name]["to"] for name in tables] == ["Q8_0", "Q8_0"]
+    assert not any("relative_error" in tensors_of(auto)[name] for name in tables)
+    larger = as_json("quantize", small, again, "--method", "itf", "--no-eval", "--keep-type", "F16")
+    assert larger["bytes"]["kept_bytes"] > 1.8 * auto["bytes"]["kept_bytes"]
+    assert [tensors_of(larger)[name]["to"] for name in tables] == ["F16", "F16"]
+    folder = as_json("quantize", MODELS / "llama" / "hf", tmp_path / "folder", "--method", "itf", "--group", 32,
+                     "--keep-type", "source", "--no-eval")
+    table = tensors_of(folder)["model.embed_tokens.weight"]
+    assert table["from"] == table["to"]
+
+
 def test_quantize_with_more_than_trits(tmp_path, wide):
     plain = as_json("quantize", wide, tmp_path / "a.gguf", "--tokens", 512)
     for option, least, most in [("--asymmetric", 0.05, 0.3), ("--outliers=2%", 0.05, 0.5)]:

@@ -318,6 +318,10 @@ static void write_model(const char *path, const shape *tensors, int count, float
                 const float scales[8] = {0.5f, 0.25f, 0.125f, 1, 0.5f, 2, 1, 1};
                 for (size_t c = 0; c < cols; c++) trits[c] = (int8_t)((int)(c * 7 + r) % 3 - 1);
                 sterna_type_pack(tensors[i].type, trits, scales, cols, bytes);
+            } else if (!sterna_type_describe(tensors[i].type)->writable) {
+                for (uint64_t b = 0; b < size; b++) /* no half of such bytes is infinite */
+                    bytes[b] = (uint8_t)(sterna_rng_u64(&rng) & 0x3b);
+                if (isnan(bad) && r == 3) bytes[1] = 0x7e;
             } else {
                 sterna_type_encode(tensors[i].type, row, cols, bytes);
             }
@@ -353,6 +357,11 @@ static const char *text_at(json_t *object, const char *key)
 static double number_at(json_t *object, const char *key)
 {
     return json_number_value(json_object_get(object, key));
+}
+
+static void read_bytes(const char *path, char **bytes, size_t *size)
+{
+    assert_int_equal(sterna_file_read(path, 1 << 20, bytes, size, NULL), STERNA_OK);
 }
 
 static void quantizes_a_file(void **state)
@@ -402,9 +411,85 @@ static void quantizes_a_file(void **state)
     sterna_model_file_close(source);
 }
 
-static void read_bytes(const char *path, char **bytes, size_t *size)
+/* What is kept: quantised tensors byte for byte, unless told otherwise. */
+static void keeps_what_is_quantised(void **state)
 {
-    assert_int_equal(sterna_file_read(path, 1 << 20, bytes, size, NULL), STERNA_OK);
+    (void)state;
+    static const shape kept[] = {{"token_embd.weight", STERNA_TYPE_Q4_K, 256, 10},
+                                 {"output.weight", STERNA_TYPE_Q6_K, 256, 10},
+                                 {"blk.0.attn_output.weight", STERNA_TYPE_F32, 256, 8},
+                                 {"blk.0.ffn_down.weight", STERNA_TYPE_Q4_1, 256, 7},
+                                 {"blk.0.attn_k.weight", STERNA_TYPE_TQ2_0, 256, 4},
+                                 {"blk.0.attn_v.weight", STERNA_TYPE_BF16, 256, 4},
+                                 {"blk.0.ffn_up.weight", STERNA_TYPE_Q5_0, 96, 4}};
+    enum { KEPT = sizeof kept / sizeof *kept };
+    static const struct {
+        const char *keep_type;
+        sterna_type types[KEPT]; /* attn_output becomes ternary, ffn_up has no block */
+        double parts;            /* bytes of all */
+    } cases[] = {{NULL,
+                  {STERNA_TYPE_Q4_K, STERNA_TYPE_Q6_K, STERNA_TYPE_TQ2_0, STERNA_TYPE_Q4_1,
+                   STERNA_TYPE_TQ2_0, STERNA_TYPE_Q8_0, STERNA_TYPE_Q5_0},
+                  1440 + 2100 + 528 + 1120 + 264 + 1088 + 264},
+                 {"source",
+                  {STERNA_TYPE_Q4_K, STERNA_TYPE_Q6_K, STERNA_TYPE_TQ2_0, STERNA_TYPE_Q4_1,
+                   STERNA_TYPE_TQ2_0, STERNA_TYPE_BF16, STERNA_TYPE_Q5_0},
+                  1440 + 2100 + 528 + 1120 + 264 + 2048 + 264},
+                 {"Q8_0",
+                  {STERNA_TYPE_Q8_0, STERNA_TYPE_Q8_0, STERNA_TYPE_TQ2_0, STERNA_TYPE_Q8_0,
+                   STERNA_TYPE_Q8_0, STERNA_TYPE_Q8_0, STERNA_TYPE_Q8_0},
+                  2720 + 2720 + 528 + 1904 + 1088 + 1088 + 408},
+                 {"F16",
+                  {STERNA_TYPE_F16, STERNA_TYPE_F16, STERNA_TYPE_TQ2_0, STERNA_TYPE_F16,
+                   STERNA_TYPE_F16, STERNA_TYPE_F16, STERNA_TYPE_F16},
+                  5120 + 5120 + 528 + 3584 + 2048 + 2048 + 768}};
+    const char *in = path_of("in.gguf"), *out = path_of("out.gguf"), *again = path_of("again.gguf");
+    const char *made = path_of("out.gguf.receipt.json");
+    write_model(in, kept, KEPT, 0);
+    sterna_model_file *source = open_model(in);
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        sterna_quantize_options options = {.method = "itf",
+                                           .type = "TQ2_0",
+                                           .keep = "embed,head,*ffn_down*,*attn_k*,*attn_v*",
+                                           .keep_type = cases[k].keep_type};
+        sterna_error err = {0};
+        char *text = NULL, *a, *b;
+        size_t na, nb;
+        if (sterna_quantize_model(in, out, &options, &text, &err)) fail_msg("%s", err.message);
+        json_t *receipt = json_loads(text, 0, NULL);
+        free(text);
+        json_t *settings = json_object_get(receipt, "settings");
+        assert_string_equal(text_at(settings, "keep_type"),
+                            cases[k].keep_type ? cases[k].keep_type : "auto");
+        sterna_model_file *file = open_model(out);
+        for (size_t i = 0; i < KEPT; i++) {
+            const sterna_tensor *was = sterna_model_file_find(source, kept[i].name);
+            const sterna_tensor *is = sterna_model_file_find(file, kept[i].name);
+            assert_int_equal(is->type, cases[k].types[i]);
+            if (is->type == was->type) assert_memory_equal(is->data, was->data, (size_t)was->bytes);
+        }
+        sterna_model_file_close(file);
+        json_t *bytes = json_object_get(receipt, "bytes");
+        assert_true(number_at(bytes, "kept_bytes") + number_at(bytes, "code_bytes") +
+                        number_at(bytes, "scale_bytes") ==
+                    cases[k].parts);
+        read_bytes(out, &a, &na);
+        assert_true(number_at(receipt, "output_bytes") == (double)na);
+        const sterna_quantize_options replay = {.recipe = made};
+        if (sterna_quantize_model(in, again, &replay, NULL, &err)) fail_msg("%s", err.message);
+        read_bytes(again, &b, &nb);
+        assert_int_equal(na, nb);
+        assert_memory_equal(a, b, na);
+        sterna_free(a);
+        sterna_free(b);
+        json_decref(receipt);
+    }
+    sterna_model_file_close(source);
+    write_model(in, kept, KEPT, NAN);
+    sterna_error err = {0};
+    const sterna_quantize_options usual = {.method = "itf", .keep = "embed,head,*ffn*,*attn_v*"};
+    assert_int_equal(sterna_quantize_model(in, again, &usual, NULL, &err), STERNA_ERROR_FORMAT);
+    assert_non_null(strstr(err.message, "'token_embd.weight', row 3 holds a weight that is not"));
 }
 
 /* Every method, scale and layout; one thread and three give the same bytes. */
@@ -421,7 +506,7 @@ static void threads_change_nothing(void **state)
         sterna_quantize_options options = {.method = methods[i % 2],
                                            .scales = scales[i % 3],
                                            .type = types[i / 6],
-                                           .keep = i % 4 ? "F16" : "Q8_0",
+                                           .keep_type = i % 4 ? "F16" : "Q8_0",
                                            .threads = 1};
         assert_int_equal(sterna_quantize_model(in, one, &options, NULL, NULL), STERNA_OK);
         options.threads = 3;
@@ -638,6 +723,7 @@ int main(void)
         cmocka_unit_test(odd_rows),
         cmocka_unit_test(names_tell_roles),
         cmocka_unit_test(quantizes_a_file),
+        cmocka_unit_test(keeps_what_is_quantised),
         cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(bad_weights_are_refused),
         cmocka_unit_test(survives_no_memory),

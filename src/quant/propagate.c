@@ -1,12 +1,12 @@
 #include "quant/propagate.h"
 
 #include <cblas.h>
-#include <math.h>
 #include <string.h>
 
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "model/model.h"
+#include "quant/balance.h"
 #include "quant/product.h"
 #include "quant/ranks.h"
 #include "quant/rotate.h"
@@ -36,6 +36,7 @@ typedef struct propagation {
     float *input;      /* [length][widest]: of the made model */
     float *drift;      /* [length][widest]: the full model's input less the made one's */
     float *error;      /* [length][width]: what a product to the residual stream shall take back */
+    float *factors;    /* [length]: how much each token of a window counts */
     float *h;          /* [cols][cols]: mean of x x^T over all tokens, x the made model's input */
     float *d;          /* [width][width]: mean of drift x^T, for inputs of that width */
 } propagation;
@@ -219,34 +220,12 @@ static void add_moments(const propagation *p, const fit *f, const moments *m)
     if (m->d) add_moment(p, p->drift, f->cols, f->cols, false, m->d);
 }
 
-static double sum_squares(const float *x, size_t count)
-{
-    double sum = 0;
-    for (size_t i = 0; i < count; i++) sum += (double)x[i] * (double)x[i];
-    return sum;
-}
-
-static void scale(float *x, size_t count, float factor)
-{
-    for (size_t i = 0; i < count; i++) x[i] *= factor;
-}
-
-/* What a token's error does is decided by the norm that reads the residual stream next: the error
- * counts as a share of the stream that it is added to. So inputs and errors of a token are divided
- * by the length of the full model's stream behind the product. Without that the few tokens of
- * massive activation (arXiv 2402.17762), a thousand times as long as the others, would decide alone
- * about the matrices that make them, and the error taken back for them would drown the others. */
 static void balance_tokens(const propagation *p, const fit *f, size_t window)
 {
     size_t n = p->calibration->length, width = config_of(p)->width;
-    const float *behind = p->full.x + window * n * width;
-    double floor = 1e-9 * sum_squares(behind, n * width) / (double)n;
-    for (size_t t = 0; t < n; t++) {
-        double squares = sum_squares(behind + t * width, width) + floor;
-        float factor = squares > 0 ? (float)(1 / sqrt(squares)) : 1;
-        scale(p->input + t * f->cols, f->cols, factor);
-        if (f->pull) scale(p->error + t * width, width, factor);
-    }
+    sterna_balance_factors(p->full.x + window * n * width, n, width, p->factors);
+    sterna_balance(p->input, n, f->cols, p->factors);
+    if (f->pull) sterna_balance(p->error, n, width, p->factors);
 }
 
 /* Zeros, or the sum over all processes' parts into the means. */
@@ -601,9 +580,11 @@ static sterna_status allocate(propagation *p)
     p->input = new_floats(length, p->widest, 1);
     p->drift = new_floats(length, p->widest, 1);
     p->error = new_floats(length, config->width, 1);
+    p->factors = new_floats(length, 1, 1);
     p->h = new_floats(p->widest, p->widest, 1);
     p->d = new_floats(config->width, config->width, 1);
-    if (!p->lengths || !p->held || !p->input || !p->drift || !p->error || !p->h || !p->d)
+    if (!p->lengths || !p->held || !p->input || !p->drift || !p->error || !p->factors || !p->h ||
+        !p->d)
         return sterna_fail_memory(p->err, "the calibration of a model");
     for (size_t i = 0; i < length; i++) p->lengths[i] = (uint32_t)length;
     return STERNA_OK;
@@ -693,6 +674,7 @@ sterna_status sterna_propagate(const sterna_model_file *file, const sterna_calib
     sterna_free(p.input);
     sterna_free(p.drift);
     sterna_free(p.error);
+    sterna_free(p.factors);
     sterna_free(p.h);
     sterna_free(p.d);
     return status;

@@ -7,6 +7,7 @@
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "model/model.h"
+#include "quant/balance.h"
 #include "quant/product.h"
 #include "quant/rotate.h"
 #include "run/likelihood.h"
@@ -21,11 +22,12 @@ enum {
 static const struct {
     sterna_stage stage;
     sterna_matrix first, last;
+    bool to_residual; /* the product is added to the residual stream by the next stage */
 } inputs[INPUTS] = {
-    {STERNA_STAGE_ATTENTION_IN, STERNA_MATRIX_Q, STERNA_MATRIX_V},
-    {STERNA_STAGE_ATTENTION_MIX, STERNA_MATRIX_OUT, STERNA_MATRIX_OUT},
-    {STERNA_STAGE_FFN_IN, STERNA_MATRIX_GATE, STERNA_MATRIX_UP},
-    {STERNA_STAGE_FFN_MIX, STERNA_MATRIX_DOWN, STERNA_MATRIX_DOWN},
+    {STERNA_STAGE_ATTENTION_IN, STERNA_MATRIX_Q, STERNA_MATRIX_V, false},
+    {STERNA_STAGE_ATTENTION_MIX, STERNA_MATRIX_OUT, STERNA_MATRIX_OUT, true},
+    {STERNA_STAGE_FFN_IN, STERNA_MATRIX_GATE, STERNA_MATRIX_UP, false},
+    {STERNA_STAGE_FFN_MIX, STERNA_MATRIX_DOWN, STERNA_MATRIX_DOWN, true},
 };
 
 typedef struct probe {
@@ -47,7 +49,9 @@ typedef struct probe {
     float *logits;    /* [vocabulary] */
     float *h[INPUTS]; /* [cols][cols]: second moments of a layer's inputs */
     size_t cols[INPUTS];
-    float *input; /* [length][widest] */
+    float *input;   /* [length][widest] */
+    float *stream;  /* [length][width]: the residual stream behind a product */
+    float *factors; /* [length] */
     sterna_hadamard_rules rules;
 } probe;
 
@@ -101,6 +105,26 @@ static void run_full(const probe *p)
     }
 }
 
+/* A window's share of the second moments of input k; where the product goes to the residual stream,
+ * that has moved on behind it. */
+static void add_moment(const probe *p, int k)
+{
+    size_t length = p->calibration->length;
+    const sterna_product_shape shape = {.rows = p->cols[k],
+                                        .cols = p->cols[k],
+                                        .depth = length,
+                                        .transposed_a = true,
+                                        .alpha = 1 / (float)(length * p->windows),
+                                        .beta = 1};
+    if (inputs[k].to_residual && p->settings->balance) {
+        p->device->download(p->device, p->stream, sterna_workspace_stream(p->workspace),
+                            state_bytes(p));
+        sterna_balance_factors(p->stream, length, config_of(p)->width, p->factors);
+        sterna_balance(p->input, length, p->cols[k], p->factors);
+    }
+    sterna_product_of(&shape, p->input, p->input, p->h[k], p->settings->compensation.threads);
+}
+
 /* Second moments of all inputs of a layer. */
 static void gather(probe *p, uint32_t layer)
 {
@@ -111,22 +135,16 @@ static void gather(probe *p, uint32_t layer)
         const sterna_forward call = call_of(p, w);
         p->device->upload(p->device, sterna_workspace_stream(p->workspace), state(p, layer, w),
                           state_bytes(p));
-        int k = 0;
-        for (int stage = 0; k < INPUTS; stage++) {
-            sterna_decoder_stage(p->workspace, &call, layer, (sterna_stage)stage);
-            if (inputs[k].stage != (sterna_stage)stage) continue;
-            const sterna_product_shape shape = {.rows = p->cols[k],
-                                                .cols = p->cols[k],
-                                                .depth = length,
-                                                .transposed_a = true,
-                                                .alpha = 1 / (float)(length * p->windows),
-                                                .beta = 1};
+        int stage = 0;
+        for (int k = 0; k < INPUTS; k++) {
+            for (; stage <= (int)inputs[k].stage; stage++)
+                sterna_decoder_stage(p->workspace, &call, layer, (sterna_stage)stage);
             p->device->download(p->device, p->input,
-                                sterna_workspace_input(p->workspace, (sterna_stage)stage),
+                                sterna_workspace_input(p->workspace, inputs[k].stage),
                                 length * p->cols[k] * sizeof(float));
-            sterna_product_of(&shape, p->input, p->input, p->h[k],
-                              p->settings->compensation.threads);
-            k++;
+            if (inputs[k].to_residual)
+                sterna_decoder_stage(p->workspace, &call, layer, (sterna_stage)stage++);
+            add_moment(p, k);
         }
     }
 }
@@ -285,7 +303,10 @@ static sterna_status allocate(probe *p)
     p->base = new_floats(p->windows, p->scored, config->vocabulary);
     p->logits = new_floats(config->vocabulary, 1, 1);
     p->input = new_floats(length, widest, 1);
-    if (!complete || !p->places || !p->lengths || !p->x || !p->base || !p->logits || !p->input)
+    p->stream = new_floats(length, config->width, 1);
+    p->factors = new_floats(length, 1, 1);
+    if (!complete || !p->places || !p->lengths || !p->x || !p->base || !p->logits || !p->input ||
+        !p->stream || !p->factors)
         return sterna_fail_memory(p->err, "the sensitivities of a model");
     for (size_t i = 0; i < length; i++) {
         p->places[i] = (sterna_batch_place){p->kv, (uint32_t)i};
@@ -320,6 +341,8 @@ static void close_model(probe *p)
     sterna_free(p->base);
     sterna_free(p->logits);
     sterna_free(p->input);
+    sterna_free(p->stream);
+    sterna_free(p->factors);
     sterna_hadamard_free(&p->rules);
 }
 

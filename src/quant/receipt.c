@@ -9,6 +9,7 @@
 typedef struct totals {
     uint64_t weights, ternary_weights, ternary_bytes;
     double error, energy; /* of the ternary part */
+    double fitted_error;  /* of all that was fitted */
 } totals;
 
 static bool is_ternary(const sterna_item *item)
@@ -19,6 +20,12 @@ static bool is_ternary(const sterna_item *item)
 static json_t *share(double part, double whole)
 {
     return json_real(whole > 0 ? part / whole : 0);
+}
+
+/* To trits, or by --bits to something finer: its error is in `result`. */
+static bool is_fitted(const sterna_item *item)
+{
+    return item->measured && (item->verb == STERNA_VERB_FIT || item->verb == STERNA_VERB_READY);
 }
 
 /* Adds one tensor's entry to `tensors`; nonzero when memory ran out. */
@@ -46,6 +53,7 @@ static int add_tensor(json_t *tensors, const sterna_item *item, totals *sum)
         failed |= json_object_set_new(object, "sensitivity", json_real(item->sensitivity));
     if (item->note) failed |= json_object_set_new(object, "note", json_string(item->note));
     sum->weights += weights;
+    if (is_fitted(item)) sum->fitted_error += result->error;
     if (is_ternary(item)) {
         sum->ternary_weights += weights;
         sum->ternary_bytes += bytes;
@@ -53,6 +61,17 @@ static int add_tensor(json_t *tensors, const sterna_item *item, totals *sum)
         sum->energy += result->energy;
     }
     return failed | json_array_append_new(tensors, object);
+}
+
+/* Each fitted tensor's part of the error of all; nonzero when memory ran out. */
+static int add_error_shares(json_t *tensors, const sterna_item *items, size_t count, double all)
+{
+    int failed = 0;
+    for (size_t i = 0; i < count && all > 0; i++)
+        if (is_fitted(&items[i]))
+            failed |= json_object_set_new(json_array_get(tensors, i), "error_share",
+                                          share(items[i].result.error, all));
+    return failed;
 }
 
 /* Of the file, or of the weights in a folder. */
@@ -74,6 +93,7 @@ json_t *sterna_receipt_make(const char *in, const char *out, const sterna_model_
     json_t *tensors = json_array(), *object = json_object();
     int failed = 0;
     for (size_t i = 0; i < count; i++) failed |= add_tensor(tensors, &items[i], &sum);
+    failed |= add_error_shares(tensors, items, count, sum.fitted_error);
     double weights = (double)sum.weights, ternary = (double)sum.ternary_weights;
     const struct {
         const char *key;

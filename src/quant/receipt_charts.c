@@ -246,6 +246,11 @@ static void short_kind(const char *kind, char *out, size_t size)
     if (length > 7 && strcmp(out + length - 7, ".weight") == 0) out[length - 7] = '\0';
 }
 
+static bool is_matrix(const json_t *tensor)
+{
+    return json_array_size(json_object_get(tensor, "shape")) > 1;
+}
+
 /* The kinds of matrix that have a member, in first-seen order; and how many layers there are. */
 typedef struct grid {
     const char *kinds[MAX_KINDS];
@@ -265,8 +270,8 @@ static bool survey(const json_t *tensors, const char *member, grid *g)
         const char *kind;
         long layer;
         size_t k = 0;
-        if (!json_is_number(value) || !split_name(text_of(tensor, "name"), &layer, &kind) ||
-            !json_object_get(tensor, "zeros"))
+        if (!json_is_number(value) || !is_matrix(tensor) ||
+            !split_name(text_of(tensor, "name"), &layer, &kind))
             continue;
         while (k < g->n_kinds && strcmp(g->kinds[k], kind) != 0) k++;
         if (k == MAX_KINDS) continue;
@@ -322,7 +327,7 @@ static void map_table(sterna_buffer *html, const json_t *tensors, const char *me
     json_array_foreach((json_t *)tensors, i, tensor)
     {
         const json_t *value = json_object_get(tensor, member);
-        if (!json_is_number(value) || !json_object_get(tensor, "zeros")) continue;
+        if (!json_is_number(value) || !is_matrix(tensor)) continue;
         begin_row(html, text_of(tensor, "name"));
         sterna_buffer_format(html, "<td>%.5g</td></tr>\n", json_number_value(value));
     }

@@ -19,7 +19,7 @@ void sterna_chart_stages(sterna_buffer *html, const json_t *stages);
 /* Shares of -1, 0, +1: of the whole, and of each layer. */
 void sterna_chart_codes(sterna_buffer *html, const json_t *tensors);
 /* A member of the tensors as a map: kinds of matrix downwards, layers across, darker where it is
- * larger. Nothing when no tensor of a numbered layer has it. */
+ * larger. Nothing when no matrix of a numbered layer has it. */
 void sterna_chart_map(sterna_buffer *html, const json_t *tensors, const char *member,
                       const char *title, const char *about);
 

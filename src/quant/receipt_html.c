@@ -189,9 +189,9 @@ static void add_facts(sterna_buffer *html, const char *title, const json_t *obje
 
 static void add_tensors(sterna_buffer *html, const json_t *tensors)
 {
-    static const char *const columns[] = {"name", "shape",          "from",  "to",
-                                          "bits", "relative_error", "minus", "zeros",
-                                          "plus", "sensitivity",    "note"};
+    static const char *const columns[] = {"name",  "shape",          "from",        "to",
+                                          "bits",  "relative_error", "error_share", "minus",
+                                          "zeros", "plus",           "sensitivity", "note"};
     enum { COLUMNS = sizeof columns / sizeof *columns };
     size_t i;
     json_t *tensor;
@@ -246,12 +246,14 @@ void sterna_receipt_html(const json_t *receipt, sterna_buffer *html)
     }
     sterna_chart_evaluation(html, json_object_get(receipt, "evaluation"));
     sterna_chart_map(html, tensors, "relative_error", "Relative error",
-                     "of each ternary matrix: the calibrated method measures it in its outputs, "
-                     "the others in the weights.");
+                     "of each matrix: the calibrated method measures it in its outputs, the "
+                     "others in the weights.");
+    sterna_chart_map(html, tensors, "error_share", "Share of the error",
+                     "that each matrix has in the error of all.");
     sterna_chart_map(html, tensors, "sensitivity", "Sensitivity",
                      "of the model to each matrix: the divergence (KL) when it alone is ternary.");
     sterna_chart_codes(html, tensors);
-    sterna_chart_map(html, tensors, "bits", "Bits a weight", "of each ternary matrix.");
+    sterna_chart_map(html, tensors, "bits", "Bits a weight", "of each matrix.");
     sterna_chart_bytes(html, json_object_get(receipt, "bytes"));
     sterna_chart_stages(html, json_object_get(receipt, "stages"));
     add_facts(html, "Settings", json_object_get(receipt, "settings"));

@@ -376,6 +376,7 @@ def test_quantize_by_recipe(options, tmp_path, text, wide):
     if "--bits" in options:
         assert 2.7 < receipt["matrix_bits_per_weight"] <= 3
         assert any(tensor.get("sensitivity", 0) > 0 for tensor in receipt["tensors"])
+        assert sum(tensor.get("error_share", 0) for tensor in receipt["tensors"]) == pytest.approx(1, abs=1e-3)
         assert any(entry.get("second") or entry["type"] != "NATIVE" for entry in receipt["recipe"]["tensors"].values())
     (tmp_path / "bare.json").write_text(json.dumps(receipt["recipe"]))
     succeeds("quantize", wide, again, "--recipe", tmp_path / "bare.json", "--quiet")

@@ -387,6 +387,12 @@ static void quantizes_a_file(void **state)
     assert_string_equal(text_at(find_tensor(receipt, "blk.0.attn_k.weight"), "to"), "Q8_0");
     json_t *v = find_tensor(receipt, "blk.0.attn_v.weight");
     assert_string_equal(text_at(v, "note"), "was ternary: kept exactly");
+    assert_null(json_object_get(v, "error_share"));
+    assert_null(json_object_get(find_tensor(receipt, "token_embd.weight"), "error_share"));
+    double shares = number_at(q, "error_share") +
+                    number_at(find_tensor(receipt, "blk.0.ffn_up.weight"), "error_share") +
+                    number_at(find_tensor(receipt, "blk.0.ffn_down.weight"), "error_share");
+    assert_true(fabs(shares - 1) < 1e-4 && number_at(q, "error_share") > 0.6);
     double weights = 512 * 40 + 192 * 30 + 256 * 7 + 256 * 4;
     double bytes = 2.0 * 66 * 40 + 3.0 * 18 * 30 + 66.0 * 7 + 66.0 * 4;
     assert_true(number_at(receipt, "ternary_parameters") == weights);

@@ -56,10 +56,13 @@ static const char receipt[] =
     " \"tensors\": ["
     "  {\"name\": \"token_embd.weight\", \"shape\": [4, 9], \"bits\": 8.5},"
     "  {\"name\": \"blk.0.attn_q.weight\", \"shape\": [4, 2], \"bits\": 2, \"relative_error\": 0.1,"
-    "   \"minus\": 0.25, \"zeros\": 0.5, \"plus\": 0.25},"
+    "   \"error_share\": 0.75, \"minus\": 0.25, \"zeros\": 0.5, \"plus\": 0.25},"
     "  {\"name\": \"blk.12.attn_q.weight\", \"shape\": [4, 2], \"bits\": 2, \"relative_error\": "
     "0.3,"
-    "   \"minus\": 0.5, \"zeros\": 0.25, \"plus\": 0.25}]}";
+    "   \"minus\": 0.5, \"zeros\": 0.25, \"plus\": 0.25},"
+    "  {\"name\": \"blk.12.attn_v.weight\", \"shape\": [4, 2], \"bits\": 8.5, \"error_share\": "
+    "0.25},"
+    "  {\"name\": \"blk.12.attn_norm.weight\", \"shape\": [4], \"bits\": 32}]}";
 
 static void shows_everything(void **state)
 {
@@ -74,7 +77,10 @@ static void shows_everything(void **state)
     assert_non_null(strstr(html.data, "x&quot;y"));
     assert_non_null(strstr(html.data, "2.00 \xc3\x97")); /* the perplexity of the source */
     assert_non_null(strstr(html.data, "blk.12.attn_q.weight: 0.3"));
-    assert_int_equal(count(html.data, "<svg"), 6);
+    assert_non_null(strstr(html.data, "blk.12.attn_v.weight: 0.25")); /* finer than trits */
+    assert_non_null(strstr(html.data, "blk.12.attn_v.weight: 8.5"));
+    assert_null(strstr(html.data, "blk.12.attn_norm.weight: 32")); /* no matrix */
+    assert_int_equal(count(html.data, "<svg"), 7);
     static const char *const tags[] = {"svg",  "figure", "table", "details", "div",
                                        "text", "title",  "tbody", "main",    "tr>"};
     for (size_t i = 0; i < sizeof tags / sizeof *tags; i++) {

@@ -156,7 +156,7 @@ static const cli_option quantize_options[] = {
     {"tune", 0, CLI_SIZE, "N", 0, 1 << 30, offsetof(quantize_settings, tune),
      "tokens to tune all scales and norms with at the end, so that the model's next token is "
      "distributed as the full model's; 0 does not tune (default for sterna 96k, left out where "
-     "that would take more than ten minutes here)"},
+     "that would take more than ten minutes here, or more memory than is free)"},
     {NULL, 0, CLI_HEADING, NULL, 0, 0, 0, "Receipt"},
     {"eval", 0, CLI_TEXTS, "FILE", 0, 0, offsetof(quantize_settings, evaluation),
      "text to measure perplexity and divergence on, before and after; may be given again (default: "

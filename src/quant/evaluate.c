@@ -47,6 +47,11 @@ static sterna_status score_file(sterna_model *before, sterna_model *after, const
     return status;
 }
 
+double sterna_evaluation_tokens(size_t count)
+{
+    return (double)(count ? count : sterna_evaluation_text_count) * WINDOWS * WINDOW;
+}
+
 sterna_status sterna_evaluate(const char *before, const char *after,
                               const sterna_evaluation_options *options, json_t **results,
                               sterna_error *err)

@@ -23,6 +23,9 @@ sterna_status sterna_evaluate(const char *before, const char *after,
                               const sterna_evaluation_options *options, json_t **results,
                               sterna_error *err);
 
+/* Tokens that it takes for `count` texts, at most, through each model. */
+double sterna_evaluation_tokens(size_t count);
+
 /* evaluate_text.c */
 typedef struct sterna_evaluation_text {
     const char *name;

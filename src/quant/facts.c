@@ -21,9 +21,9 @@ static double peak_memory(void)
 /* What tuning did, or why it did nothing. */
 static json_t *describe_tuning(const sterna_tuned *t)
 {
-    if (t->too_slow)
-        return json_pack("{s:s, s:I, s:f}", "skipped", "it would have taken more than ten minutes",
-                         "tokens", (json_int_t)t->tokens, "predicted_s", t->predicted);
+    if (t->skipped)
+        return json_pack("{s:s, s:I, s:f}", "skipped", t->skipped, "tokens", (json_int_t)t->tokens,
+                         "predicted_s", t->predicted);
     return json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:f, s:f}", "tokens",
                      (json_int_t)t->tokens, "windows", (json_int_t)t->learnt_windows,
                      "held_out_windows", (json_int_t)t->held_windows, "rate", (double)t->rate,

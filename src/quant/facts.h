@@ -17,8 +17,8 @@ typedef struct sterna_tuned {
     size_t learnt_windows, held_windows;
     double before, after, seconds, predicted; /* nats a token; seconds, predicted before it began */
     float rate;
-    bool too_slow; /* nobody asked for it, and it would have taken too long */
-    bool kept;     /* it helped */
+    const char *skipped; /* why nothing was tuned, a literal; NULL: it was */
+    bool kept;           /* it helped */
 } sterna_tuned;
 
 typedef struct sterna_facts {

@@ -2,24 +2,21 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-
-#include "base/clock.h"
-#include "base/cpu.h"
-#include "base/file.h"
-#include "base/memory.h"
-#include "model/model.h"
-#include "quant/product.h"
 
 /* The process itself, the libraries and their buffers. */
 static const double PROCESS_BYTES = 60e6;
-/* What the parts take beside their products at the measured rate (a fit: 8 r c^2 + c^3), from runs
+/* What the parts take beside their products at the measured rates (a fit: 8 r c^2 + c^3), from runs
  * of SmolLM2-135M (docs/QUANTIZATION.md). */
-static const double FIT_WORK = 4.0, FULL_WORK = 1.0, MADE_WORK = 0.5, WRITE_WORK = 0.75;
+static const double FIT_WORK = 4.0, QUICK_FIT_WORK = 1.0, FULL_WORK = 1.0, MADE_WORK = 0.5,
+                    WRITE_WORK = 0.75, READ_WORK = 0.5, TUNE_WORK = 0.83;
 
-enum { SIDE = 768, MAX_SESSIONS = 16 };
+enum {
+    MAX_SESSIONS = 16,
+    PROBED_TOKENS = 2048,    /* that sensitivities are measured with */
+    HELD_WINDOWS = 12,       /* that tuning is measured with, before and after; or an eighth */
+    LOGIT_BYTES = 128 << 20, /* of a slice of tokens while tuning */
+    GRADIENT_ROWS = 1024     /* of a matrix that have their gradients at a time */
+};
 
 /* The matrices that share an input, of one layer. */
 typedef struct shape {
@@ -38,179 +35,194 @@ static size_t layer_shapes(const sterna_config *c, uint32_t layer, shape out[4])
     return 4;
 }
 
-/* Multiplications and additions a second of a product as the moments take it. */
-static double measure_rate(int threads, sterna_error *err)
-{
-    float *a = sterna_calloc((size_t)SIDE * SIDE, 3 * sizeof *a);
-    if (!a) {
-        sterna_fail_memory(err, "a measurement");
-        return 0;
-    }
-    const sterna_product_shape product = {
-        .rows = SIDE, .cols = SIDE, .depth = SIDE, .transposed_a = true, .alpha = 1};
-    double best = INFINITY;
-    for (size_t i = 0; i < 2 * SIDE * SIDE; i++) a[i] = 1.0f / (float)(i % 7 + 1);
-    for (int i = 0; i < 4; i++) { /* the first wakes the threads */
-        double start = sterna_now();
-        sterna_product_of(&product, a, a + SIDE * SIDE, a + 2 * SIDE * SIDE, threads);
-        best = fmin(best, sterna_now() - start);
-    }
-    sterna_free(a);
-    return 2.0 * SIDE * SIDE * SIDE / best;
-}
+/* The sizes that the sums below are made of. */
+typedef struct sizes {
+    double width, q, kv, ffn, widest, layers; /* ffn: the largest; widest: of any input */
+    double table;                             /* weights of the embedding, or of the head */
+    double weights, most;                     /* of all layers, of the largest one */
+    double matrix;                            /* weights of the largest matrix */
+    double fit;                               /* bytes of the largest fit */
+} sizes;
 
-/* ---- memory ---- */
-
-static double workspace_bytes(const sterna_config *c, double ffn, double tokens)
+static sizes sizes_of(const sterna_config *c)
 {
-    double heads = (double)c->heads * c->head_dim, kv = (double)c->kv_heads * c->head_dim;
-    return 4 * tokens * (3.0 * c->width + 2 * heads + 2 * kv + 2 * ffn);
-}
-
-/* The model as it will be run, by a load that reads nothing. */
-static double loaded_bytes(const sterna_model_file *file)
-{
-    sterna_cpu_options cpu = {.plan = true};
-    const sterna_decoder_options options = {.arithmetic = STERNA_ARITHMETIC_AUTO};
-    sterna_device *device = NULL;
-    sterna_decoder *decoder = NULL;
-    double bytes = (double)file->bytes;
-    if (!sterna_cpu_level("auto", &cpu.features, NULL) &&
-        !sterna_device_cpu_open(&cpu, &device, NULL) &&
-        !sterna_decoder_load(file, device, &options, &decoder, NULL))
-        bytes = (double)sterna_decoder_bytes(decoder);
-    sterna_decoder_free(decoder);
-    if (device) device->close(device);
-    return bytes;
-}
-
-static double ternary_bytes(const sterna_item *items, size_t n_items)
-{
-    double bytes = 0;
-    for (size_t i = 0; i < n_items; i++)
-        if (items[i].verb == STERNA_VERB_FIT) bytes += (double)sterna_item_bytes(&items[i]);
-    return bytes;
-}
-
-static void predict_memory(const sterna_model_file *file, const sterna_config *c, double tokens,
-                           double length, const sterna_item *items, size_t n_items,
-                           sterna_prediction *out)
-{
-    double heads = (double)c->heads * c->head_dim, ffn = 0, fit = 0, weights = 0, width = c->width;
+    sizes s = {.width = c->width,
+               .q = (double)c->heads * c->head_dim,
+               .kv = (double)c->kv_heads * c->head_dim,
+               .layers = c->n_layers,
+               .table = (double)c->vocabulary * c->width};
     for (uint32_t l = 0; l < c->n_layers; l++) {
         shape shapes[4];
         double sum = 0;
         for (size_t i = 0, n = layer_shapes(c, l, shapes); i < n; i++) {
             double r = shapes[i].rows, cols = shapes[i].cols;
-            fit = fmax(fit, 9 * r * cols + 8 * cols * cols);
+            s.fit = fmax(s.fit, 9 * r * cols + 8 * cols * cols);
             sum += r * cols;
         }
-        weights = fmax(weights, sum);
-        ffn = fmax(ffn, c->layers[l].ffn_width);
+        s.weights += sum;
+        s.most = fmax(s.most, sum);
+        s.ffn = fmax(s.ffn, c->layers[l].ffn_width);
     }
-    double held = fmax(heads, ffn), widest = fmax(held, width);
-    double cache = 4.0 * c->kv_heads * c->head_dim * length * c->n_layers;
-    out->per_token = 8 * width + 4 * held;
-    out->layers_bytes = PROCESS_BYTES + out->per_token * tokens + 4 * widest * widest +
-                        4 * width * width + fit + 4.5 * weights + 4.5 * c->vocabulary * width +
-                        2 * workspace_bytes(c, ffn, length) + 2 * cache + 8 * length * widest +
-                        4 * length * width + ternary_bytes(items, n_items);
-    double sessions = fmin(MAX_SESSIONS, ceil(tokens / length * 3 / 8));
-    out->text_bytes = PROCESS_BYTES + loaded_bytes(file) +
-                      sessions * (cache + workspace_bytes(c, ffn, length) + 4.0 * c->vocabulary);
+    s.widest = fmax(s.width, fmax(s.q, s.ffn));
+    s.matrix = s.width * fmax(s.q, s.ffn);
+    return s;
+}
+
+/* ---- memory ---- */
+
+static double workspace_bytes(const sizes *s, double tokens)
+{
+    return 4 * tokens * (3 * s->width + 2 * s->q + 2 * s->kv + 2 * s->ffn);
+}
+
+static double cache_bytes(const sizes *s, double tokens)
+{
+    return 4 * s->kv * tokens * s->layers;
+}
+
+static void predict_fit(const sterna_workload *w, const sizes *s, sterna_prediction *out)
+{
+    double held = fmax(s->q, s->ffn), cache = cache_bytes(s, w->length);
+    out->per_token = 8 * s->width + 4 * held;
+    out->layers_bytes = PROCESS_BYTES + out->per_token * w->tokens + 4 * s->widest * s->widest +
+                        4 * s->width * s->width + s->fit + 4.5 * s->most + 4.5 * s->table +
+                        2 * workspace_bytes(s, w->length) + 2 * cache + 8 * w->length * s->widest +
+                        4 * w->length * s->width + w->ternary_bytes;
+    double sessions = fmin(MAX_SESSIONS, ceil(w->tokens / w->length * 3 / 8));
+    out->text_bytes =
+        PROCESS_BYTES + w->loaded_bytes +
+        sessions * (cache + workspace_bytes(s, w->length) + 4.0 * w->config.vocabulary);
+}
+
+/* Tokens of a step of tuning: whole windows. */
+static double step_tokens(const sterna_workload *w)
+{
+    return ceil(STERNA_TUNE_STEP_TOKENS / w->length) * w->length;
+}
+
+/* Bytes of what the way back needs of a layer's activations. */
+static double activation_bytes(const sterna_workload *w, const sizes *s)
+{
+    return 4 * step_tokens(w) *
+           (2 * s->q + 2 * s->kv + w->config.heads + 3 * s->width + 2 * s->ffn);
+}
+
+/* Layers whose activations are kept; the others go forward twice. */
+static double kept_layers(const sterna_workload *w, const sizes *s)
+{
+    return fmin(s->layers, floor(STERNA_TUNE_KEEP_BYTES / activation_bytes(w, s)));
+}
+
+/* train/network.h has the parts of a network, train/distil.h those of the head. The file is read
+ * over and over, so that its pages count. */
+static double tuning_bytes(const sterna_workload *w, const sizes *s)
+{
+    double n = step_tokens(w), kept = kept_layers(w, s);
+    double streams = 4 * n * s->width * (s->layers + 1 + 2 + 3);
+    double activations = activation_bytes(w, s) * (kept + (kept < s->layers) + 1);
+    double forward = 4 * n * (2 * s->widest + s->q + s->kv + s->ffn) + 6 * s->matrix;
+    double back = 4 * n * (s->q + 2 * s->kv + 2 * s->ffn + 2 * s->widest + s->width) +
+                  4 * GRADIENT_ROWS * s->widest + 6 * s->matrix;
+    double logits = LOGIT_BYTES + 8.0 * w->threads * w->config.vocabulary;
+    double head = 4 * s->table;
+    return PROCESS_BYTES + w->source_bytes + 2 * w->ternary_bytes + 20 * w->scales +
+           fmax(2 * head, head + streams + activations + 2 * forward + back + logits);
 }
 
 /* ---- time ---- */
 
-static void predict_time(const sterna_config *c, double tokens, uint32_t finished, double rate,
-                         sterna_prediction *out)
+static double fit_work(const sterna_workload *w)
 {
-    double weights = 0, work = 0;
-    for (uint32_t l = 0; l < c->n_layers; l++) {
+    double work = 0;
+    for (uint32_t l = w->finished; l < w->config.n_layers; l++) {
         shape shapes[4];
-        for (size_t i = 0, n = layer_shapes(c, l, shapes); i < n; i++) {
+        for (size_t i = 0, n = layer_shapes(&w->config, l, shapes); i < n; i++) {
             double r = shapes[i].rows, cols = shapes[i].cols;
             double moments = cols * cols + (shapes[i].to_residual ? 4 * r * cols : 2 * cols * cols);
             double streams = 2 * r * cols * (FULL_WORK + MADE_WORK);
-            weights += r * cols;
-            if (l < finished) continue;
-            work += tokens * (moments + streams) +
+            work += w->tokens * (moments + streams) +
                     FIT_WORK * (8 * r * cols * cols + cols * cols * cols);
         }
     }
-    weights += (double)c->vocabulary * c->width;
-    out->fit_s = work / rate;
-    out->text_s = finished ? 0 : tokens * 3 / 8 * 2 * weights * WRITE_WORK / rate;
+    return work;
 }
 
-sterna_status sterna_predict(const sterna_model_file *file, const sterna_settings *settings,
-                             const sterna_item *items, size_t n_items, sterna_prediction *out,
-                             sterna_error *err)
+/* Every matrix is fitted once in a simple way, and the model runs from its layer on. */
+static double sensitivity_work(const sterna_workload *w, const sizes *s)
 {
-    sterna_config config = {0};
-    sterna_status status = sterna_config_read(file, &config, err);
-    if (status) return status;
-    double rate = measure_rate(settings->threads, err);
-    double length = fmin(STERNA_CALIBRATION_WINDOW, config.context);
-    double wanted =
-        (double)(settings->calibration.tokens ? settings->calibration.tokens
-                                              : sterna_calibration_usual_tokens(&config));
-    double tokens = ceil(wanted / length) * length;
-    *out = (sterna_prediction){.tokens = tokens};
-    if (rate > 0) {
-        predict_memory(file, &config, tokens, length, items, n_items, out);
-        predict_time(&config, tokens,
-                     settings->propagation.journal
-                         ? sterna_journal_layers(settings->propagation.journal)
-                         : 0,
-                     rate, out);
+    double work = 0, behind = s->weights;
+    for (uint32_t l = 0; l < w->config.n_layers; l++) {
+        static const int matrices[4] = {3, 1, 2, 1}; /* that share the input */
+        shape shapes[4];
+        double own = 0;
+        for (size_t i = 0, n = layer_shapes(&w->config, l, shapes); i < n; i++) {
+            double r = shapes[i].rows, cols = shapes[i].cols;
+            work += QUICK_FIT_WORK * (2 * r * cols * cols + matrices[i] * cols * cols * cols);
+            work += matrices[i] * PROBED_TOKENS * 2 * behind * READ_WORK;
+            own += r * cols;
+        }
+        behind -= own;
     }
-    sterna_config_free(&config);
-    return rate > 0 ? STERNA_OK : STERNA_ERROR_MEMORY;
+    return work;
 }
 
-double sterna_prediction_bytes(const sterna_prediction *prediction)
+/* Two forward passes and a way back, which costs two more, and a third where activations are
+ * computed again; the logits of both and their gradient. */
+static double tuning_work(const sterna_workload *w, const sizes *s)
 {
-    return fmax(prediction->text_bytes, prediction->layers_bytes);
+    double again = 1 - kept_layers(w, s) / s->layers, n = step_tokens(w);
+    double pass = 4 * s->weights + 4 * s->table;
+    double learn = pass + (4 + 2 * again) * s->weights + 2 * s->table;
+    double tokens = (ceil(w->tune_tokens / n) + 1) * n; /* one step is for its time */
+    double windows = (w->tune_tokens + w->tokens * 3 / 8) / w->length;
+    double held = fmin(HELD_WINDOWS, floor(windows / 8)) * w->length;
+    return tokens * learn + 2 * held * pass;
 }
 
-/* ---- what there is ---- */
-
-/* The number behind `key` in a file of the system; `key` "" = the first one. -1: there is none. */
-static double system_number(const char *path, const char *key)
+static void predict_tuning(const sterna_workload *w, const sizes *s, sterna_prediction *out)
 {
-    char line[256];
-    double number = -1;
-    FILE *file = fopen(path, "re");
-    while (file && number < 0 && fgets(line, sizeof line, file)) {
-        if (strncmp(line, key, strlen(key)) != 0) continue;
-        char *end;
-        number = strtod(line + strlen(key), &end);
-        if (end == line + strlen(key)) number = -1;
+    double seconds = TUNE_WORK * tuning_work(w, s) / w->rates.tuning;
+    if (w->tune_tokens == 0) return;
+    if (!w->tune_wanted && seconds > STERNA_TUNE_MOST_SECONDS) {
+        out->left_out_s = seconds;
+        return;
     }
-    if (file) fclose(file);
-    return number;
+    out->tuning_s = seconds;
+    out->tuning_bytes = tuning_bytes(w, s);
 }
 
-double sterna_available_memory(void)
+/* ---- the whole ---- */
+
+sterna_prediction sterna_predict(const sterna_workload *w)
 {
-    double free_kib = system_number("/proc/meminfo", "MemAvailable:");
-    double available = free_kib < 0 ? INFINITY : 1024 * free_kib;
-    double most = system_number("/sys/fs/cgroup/memory.max", "");
-    double used = system_number("/sys/fs/cgroup/memory.current", "");
-    double cached = system_number("/sys/fs/cgroup/memory.stat", "file ");
-    if (most > 0 && used >= 0) available = fmin(available, most - used + fmax(0, cached));
-    struct rlimit limit;
-    double pages = system_number("/proc/self/statm", ""); /* of the address space */
-    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
-        available = fmin(available, (double)limit.rlim_cur - 4096 * fmax(0, pages));
-    return fmax(0, available);
+    sizes s = sizes_of(&w->config);
+    double rate = w->rates.calibration, run = 2 * (s.weights + s.table) / rate;
+    sterna_prediction out = {.tokens = w->tokens, .fit_s = fit_work(w) / rate};
+    predict_fit(w, &s, &out);
+    if (!w->finished) out.text_s = w->tokens * 3 / 8 * run * WRITE_WORK;
+    if (w->sensitivities) out.sensitivity_s = sensitivity_work(w, &s) / rate;
+    predict_tuning(w, &s, &out);
+    out.evaluation_s = 2 * w->evaluation_tokens * run * READ_WORK;
+    if (w->evaluation_tokens > 0)
+        out.evaluation_bytes = PROCESS_BYTES + w->loaded_bytes + w->written_bytes +
+                               2 * (cache_bytes(&s, w->length) + workspace_bytes(&s, w->length));
+    return out;
+}
+
+double sterna_prediction_bytes(const sterna_prediction *p)
+{
+    return fmax(fmax(p->text_bytes, p->layers_bytes), fmax(p->tuning_bytes, p->evaluation_bytes));
+}
+
+double sterna_prediction_seconds(const sterna_prediction *p)
+{
+    return p->text_s + p->sensitivity_s + p->fit_s + p->tuning_s + p->evaluation_s;
 }
 
 sterna_status sterna_prediction_check(const sterna_prediction *prediction, double available,
                                       sterna_error *err)
 {
-    double needed = sterna_prediction_bytes(prediction), gb = 1e-9;
+    double needed = fmax(prediction->text_bytes, prediction->layers_bytes), gb = 1e-9;
     if (needed <= available) return STERNA_OK;
     double fixed = prediction->layers_bytes - prediction->per_token * prediction->tokens;
     double fitting = floor((available - fixed) / prediction->per_token / STERNA_CALIBRATION_WINDOW);
@@ -228,14 +240,26 @@ sterna_status sterna_prediction_check(const sterna_prediction *prediction, doubl
                        fmax(prediction->text_bytes, fixed) * gb, available * gb);
 }
 
+/* "40 s", "12 min", "3.5 h". */
+static void time_text(double seconds, char *text, size_t size)
+{
+    if (seconds < 90)
+        snprintf(text, size, "%.0f s", seconds);
+    else if (seconds < 5400)
+        snprintf(text, size, "%.0f min", seconds / 60);
+    else
+        snprintf(text, size, "%.1f h", seconds / 3600);
+}
+
 void sterna_prediction_text(const sterna_prediction *prediction, char *text, size_t size)
 {
-    double seconds = prediction->text_s + prediction->fit_s;
-    double gb = 1e-9 * sterna_prediction_bytes(prediction);
-    if (seconds < 90)
-        snprintf(text, size, "about %.2f GB of memory and %.0f s", gb, seconds);
-    else if (seconds < 5400)
-        snprintf(text, size, "about %.2f GB of memory and %.0f min", gb, seconds / 60);
-    else
-        snprintf(text, size, "about %.2f GB of memory and %.1f h", gb, seconds / 3600);
+    char whole[24], tuning[24], more[64] = "";
+    time_text(sterna_prediction_seconds(prediction), whole, sizeof whole);
+    time_text(prediction->tuning_s + prediction->left_out_s, tuning, sizeof tuning);
+    if (prediction->tuning_s > 0)
+        snprintf(more, sizeof more, ", %s of them tuning", tuning);
+    else if (prediction->left_out_s > 0)
+        snprintf(more, sizeof more, ", without tuning, which would take %s", tuning);
+    snprintf(text, size, "about %.2f GB of memory and %s%s",
+             1e-9 * sterna_prediction_bytes(prediction), whole, more);
 }

@@ -67,19 +67,52 @@ static sterna_status open_journal(job *j, sterna_error *err)
     return sterna_journal_start(j->out, identity, &j->journal, err);
 }
 
+/* Tuning that nobody asked for is left out where it has no room. */
+static sterna_status fit_tuning(job *j, sterna_workload *work, double available, sterna_error *err)
+{
+    char sentence[200];
+    sterna_tune_settings *tuning = &j->settings.tuning;
+    if (j->prediction.tuning_bytes <= available) return STERNA_OK;
+    if (tuning->wanted)
+        return sterna_fail(err, STERNA_ERROR_LIMIT,
+                           "quantize: tuning needs about %.2f GB of memory, and %.2f GB are free; "
+                           "--tune 0 leaves it out",
+                           1e-9 * j->prediction.tuning_bytes, available * 1e-9);
+    snprintf(sentence, sizeof sentence,
+             "tuning is left out: it needs about %.2f GB of memory, and %.2f GB are free",
+             1e-9 * j->prediction.tuning_bytes, available * 1e-9);
+    tell(j, sentence);
+    j->facts.tuning.skipped = "it would have taken more memory than was free";
+    j->facts.tuning.tokens = tuning->tokens;
+    j->facts.tuning.predicted = j->prediction.tuning_s;
+    tuning->tokens = 0;
+    work->tune_tokens = 0;
+    j->prediction = sterna_predict(work);
+    return STERNA_OK;
+}
+
 /* What it will take, to whoever listens; refused when that is not there. */
 static sterna_status predict(job *j, sterna_error *err)
 {
-    char amount[96], sentence[160];
+    char amount[160], sentence[200];
     sterna_error late = {0};
+    sterna_workload work = {0};
+    double available = sterna_available_memory();
     sterna_status status =
-        sterna_predict(j->file, &j->settings, j->plan.items, j->plan.count, &j->prediction, &late);
+        sterna_workload_of(j->file, &j->settings, j->plan.items, j->plan.count, &work, &late);
+    if (!status) {
+        if (!j->options->no_evaluation)
+            work.evaluation_tokens = sterna_evaluation_tokens(j->options->evaluation_count);
+        j->prediction = sterna_predict(&work);
+        status = fit_tuning(j, &work, available, &late);
+    }
+    sterna_workload_free(&work);
     if (status == STERNA_ERROR_UNSUPPORTED) return STERNA_OK; /* told where the model is loaded */
     if (status) return sterna_fail(err, status, "%s", late.message);
     sterna_prediction_text(&j->prediction, amount, sizeof amount);
-    snprintf(sentence, sizeof sentence, "calibrating will take %s", amount);
+    snprintf(sentence, sizeof sentence, "this will take %s", amount);
     tell(j, sentence);
-    return sterna_prediction_check(&j->prediction, sterna_available_memory(), err);
+    return sterna_prediction_check(&j->prediction, available, err);
 }
 
 static sterna_status fit(job *j, sterna_error *err)
@@ -186,7 +219,7 @@ static sterna_status write_receipt(job *j, char **text, sterna_error *err)
     if (j->prediction.layers_bytes > 0 &&
         json_object_set_new(j->receipt, "predicted",
                             json_pack("{s:f, s:f}", "time_s",
-                                      j->prediction.text_s + j->prediction.fit_s, "peak_bytes",
+                                      sterna_prediction_seconds(&j->prediction), "peak_bytes",
                                       sterna_prediction_bytes(&j->prediction))))
         return sterna_fail_memory(err, "the receipt");
     if (sterna_facts_describe(&j->facts, j->receipt)) return sterna_fail_memory(err, "the receipt");

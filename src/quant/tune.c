@@ -12,12 +12,7 @@
 #include "quant/fitter.h"
 #include "train/tuning.h"
 
-enum {
-    STEP_TOKENS = 1024,
-    KEEP_BYTES = 1 << 30, /* for activations that are not computed again */
-    HELD_WINDOWS = 12,    /* at most; no more than an eighth of all */
-    MOST_SECONDS = 600    /* of tuning that nobody asked for */
-};
+enum { HELD_WINDOWS = 12 }; /* at most; no more than an eighth of all */
 
 sterna_tune_settings sterna_tune_usual(void)
 {
@@ -145,9 +140,10 @@ static sterna_status make_student(tuner *t)
 
 static sterna_status open_networks(tuner *t, const sterna_model_file *file)
 {
-    sterna_network_options options = {.windows = (STEP_TOKENS + t->length - 1) / t->length,
+    sterna_network_options options = {.windows =
+                                          (STERNA_TUNE_STEP_TOKENS + t->length - 1) / t->length,
                                       .length = t->length,
-                                      .keep_bytes = KEEP_BYTES,
+                                      .keep_bytes = STERNA_TUNE_KEEP_BYTES,
                                       .threads = t->settings->threads};
     sterna_status status = sterna_cpu_level("auto", &options.features, t->err);
     if (!status) status = sterna_network_open(file, &options, &t->teacher, t->err);
@@ -315,8 +311,9 @@ static sterna_status measure_and_run(tuner *t)
     f->rate = s->rate;
     f->learnt_windows = t->windows;
     f->held_windows = t->held;
-    f->too_slow = !s->wanted && f->predicted > MOST_SECONDS;
-    if (status || f->too_slow) return status;
+    if (!s->wanted && f->predicted > STERNA_TUNE_MOST_SECONDS)
+        f->skipped = "it would have taken more than ten minutes";
+    if (status || f->skipped) return status;
     snprintf(t->stage, sizeof t->stage, "tuning scales (about %.0f min)",
              fmax(f->predicted / 60, 1));
     status = sterna_tuning_measure(&t->pupil, tuning.held, tuning.held_windows, &f->before, t->err);

@@ -10,6 +10,12 @@
 #include "quant/facts.h"
 #include "quant/stream.h"
 
+enum {
+    STERNA_TUNE_STEP_TOKENS = 1024,   /* in whole windows */
+    STERNA_TUNE_KEEP_BYTES = 1 << 30, /* for activations that are not computed again */
+    STERNA_TUNE_MOST_SECONDS = 600    /* of tuning that nobody asked for */
+};
+
 typedef struct sterna_tune_settings {
     size_t tokens; /* to learn from, a window counted as often as it is seen; 0 = no tuning */
     bool wanted;   /* asked for: it runs however long it takes, not ten minutes at most */

@@ -411,6 +411,8 @@ def test_quantize_tunes(tmp_path, wide, text):
     plain = as_json("quantize", wide, other, "--tokens", "4k", "--group", "128", "--type", "Q2_0", "--tune", "0",
                     "--calib", text)
     assert "tuning" not in plain
+    more, less = receipt["predicted"], plain["predicted"]
+    assert more["time_s"] > 0 and more["peak_bytes"] > less["peak_bytes"] > 50e6
     kl = [as_json("eval", path, "--kl-against", wide, "--text", text, "--context", 64)["kl"] for path in (out, other)]
     assert kl[0] < kl[1]
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -26,8 +27,12 @@ static json_t *quantize(const char *model, const char *name, int64_t tune, char 
     sterna_error err = {0};
     snprintf(in, sizeof in, "%s/models/%s", TEST_DATA, model);
     snprintf(path, size, "%s/%s.gguf", folder, name);
-    const sterna_quantize_options options = {
-        .type = "Q2_0", .tokens = 4096, .threads = 2, .tune = tune};
+    const sterna_quantize_options options = {.type = "Q2_0",
+                                             .tokens = 4096,
+                                             .threads = 2,
+                                             .tune = tune,
+                                             .no_evaluation = true,
+                                             .no_receipt_files = true};
     if (sterna_quantize(in, path, &options, &text, &err)) fail_msg("%s", err.message);
     json_t *receipt = json_loads(text, 0, NULL);
     assert_non_null(receipt);
@@ -148,8 +153,60 @@ static void cancelled(void **state)
         .type = "Q2_0", .tokens = 1024, .tune = 8192, .progress = cancel};
     assert_int_equal(sterna_quantize(in, out, &options, NULL, &err), STERNA_ERROR_CANCELLED);
     assert_int_equal(access(out, F_OK), -1);
+    static const char *const left[] = {"calibration", "layers", "states.0", "states.1", ""};
+    for (size_t i = 0; i < sizeof left / sizeof *left; i++) { /* the journal, for --resume */
+        char path[700];
+        snprintf(path, sizeof path, "%s.resume/%s", out, left[i]);
+        remove(path);
+    }
     const sterna_quantize_options other = {.method = "itf", .type = "Q2_0", .tune = 8192};
     assert_int_equal(sterna_quantize(in, out, &other, NULL, &err), STERNA_ERROR_ARGUMENT);
+}
+
+/* With so many bytes of address space beyond what is taken. */
+static void limit_memory(double more)
+{
+    struct rlimit limit;
+    long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%ld", &pages), 1);
+    fclose(file);
+    assert_int_equal(getrlimit(RLIMIT_AS, &limit), 0);
+    limit.rlim_cur = more > 0 ? (rlim_t)(4096.0 * (double)pages + more) : limit.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
+}
+
+/* Where calibration has room and tuning has not. */
+static void leaves_out_what_has_no_room(void **state)
+{
+    (void)state;
+#ifdef __SANITIZE_ADDRESS__
+    skip(); /* more is reserved than any limit */
+#endif
+    char in[512], out[600], *text = NULL;
+    sterna_error err = {0};
+    snprintf(in, sizeof in, "%s/models/gemma2/hf", TEST_DATA);
+    snprintf(out, sizeof out, "%s/small.gguf", folder);
+    sterna_quantize_options options = {
+        .tokens = 512, .threads = 1, .no_evaluation = true, .no_receipt_files = true};
+    limit_memory(150e6);
+    sterna_status unasked = sterna_quantize(in, out, &options, &text, &err);
+    options.tune = 4096;
+    sterna_status asked = sterna_quantize(in, out, &options, NULL, &err);
+    limit_memory(0);
+    assert_int_equal(unasked, STERNA_OK);
+    assert_int_equal(asked, STERNA_ERROR_LIMIT);
+    assert_non_null(strstr(err.message, "--tune 0 leaves it out"));
+    json_t *receipt = json_loads(text, 0, NULL);
+    const json_t *told = json_object_get(receipt, "tuning");
+    const char *why = json_string_value(json_object_get(told, "skipped"));
+    assert_true(why && strstr(why, "memory") && number(told, "tokens") > 0);
+    const json_t *recipe = json_object_get(json_object_get(receipt, "recipe"), "options");
+    assert_true(number(recipe, "tune") == -1);
+    json_decref(receipt);
+    sterna_free(text);
+    unlink(out);
 }
 
 int main(void)
@@ -159,8 +216,8 @@ int main(void)
         cmocka_unit_test(tunes),
         cmocka_unit_test(repeats),
         cmocka_unit_test(cancelled),
+        cmocka_unit_test(leaves_out_what_has_no_room),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    rmdir(folder);
-    return failed;
+    return failed || rmdir(folder); /* which fails where something was left behind */
 }

@@ -1,0 +1,19 @@
+/* What the machine at hand can do: the speed of products, and memory that is free. */
+#ifndef STERNA_QUANT_MACHINE_H
+#define STERNA_QUANT_MACHINE_H
+
+#include "base/error.h"
+
+/* Multiplications and additions a second on all threads. */
+typedef struct sterna_rates {
+    double calibration; /* of float32 products, as moments and fits take them */
+    double tuning;      /* of the products of training, in bfloat16 where the processor has them */
+} sterna_rates;
+
+/* Measures for a few hundredths of a second. */
+sterna_status sterna_machine_rates(int threads, sterna_rates *out, sterna_error *err);
+
+/* Bytes that this process may still take: of the machine, its control group and its limits. */
+double sterna_available_memory(void);
+
+#endif

@@ -9,7 +9,7 @@
 #include "device/device_cpu.h"
 
 enum {
-    STREAMS = 4,       /* far-apart panels a decode kernel walks at once */
+    STREAMS = 4,       /* far-apart panels that several tokens walk at once */
     DECODE = 8,        /* up to this many tokens a call is bound by memory */
     TOKEN_BLOCK = 128, /* tokens whose activations stay in the second-level cache */
     TAIL_TOKENS = 16,
@@ -197,7 +197,8 @@ static void run_panels(const run *r, const sterna_product *product, size_t begin
     }
     if (begin < full) {
         size_t count = full - begin, block = r->n > DECODE ? TOKEN_BLOCK : DECODE;
-        size_t streams = count < STREAMS ? 1 : STREAMS, step = count / streams;
+        /* one token reads a single stream; more take two or four panels at once, from far apart */
+        size_t streams = r->n == 1 ? count : count < STREAMS ? 1 : STREAMS, step = count / streams;
         for (size_t t = 0; t < r->n; t += block) {
             size_t n = r->n - t < block ? r->n - t : block;
             for (size_t i = 0; i < step; i++)

@@ -9,8 +9,9 @@
  *
  * k_blocks.h says where things are.
  *
- * One token: a line is loaded once and all its fields are multiplied; the same line of the next
- * record is prefetched. Many tokens: a record is unpacked once for all of them.
+ * One token: a line is loaded once and all its fields are multiplied; lines some KB
+ * further on are prefetched, so that panels in order are one stream. Many tokens: a record is
+ * unpacked once for all of them.
  */
 #include <string.h>
 
@@ -26,6 +27,7 @@
 
 enum {
     STRIPS = STERNA_PANEL / ROWS, /* of a panel */
+    AHEAD_ONE = 8192,             /* bytes that one token's kernel asks for ahead of their use */
     CHUNK = 8 * TOKENS,           /* tokens whose sums stay in the first-level cache */
 };
 
@@ -67,21 +69,14 @@ INLINE void codes_of(const uint8_t *record, k_layout L, size_t group, size_t q, 
     out[1] = or_bits(out[1], mask_bytes(shift_left(fifth, 3), 16));
 }
 
-INLINE void prefetch_step(const uint8_t *record, k_layout L, size_t group, size_t q)
+/* A step's share of the lines of a record, `ahead` bytes further on, in the order of addresses and
+ * not of use: 0.97 of the memory's speed against 0.82 (Q6_K). */
+INLINE void prefetch_step(const uint8_t *record, k_layout L, size_t group, size_t q, size_t ahead)
 {
-    const uint8_t *next = record + k_record_bytes(L);
-    if (L == Q6K) {
-        size_t low = group / 2 * 16 + group % 2 * 4 + q, high = 32 + group / 2 * 8 + group % 2 * 4;
-        PREFETCH(next + 64 * low);
-        PREFETCH(next + 64 * (low + 8));
-        PREFETCH(next + 64 * (high + q));
-        if (q == 0) PREFETCH(next + 64 * (48 + group));
-        if (q == 0 && group == 0) PREFETCH(next + 64 * 52);
-        return;
-    }
-    PREFETCH(next + 64 * ((L == Q4K ? 4 : 12) + 8 * group + q));
-    if (L == Q5K && group == 0) PREFETCH(next + 64 * (4 + q));
-    if (q == 0) PREFETCH(next + 64 * group);
+    const size_t each = k_segment_cols(L) / 4, steps = K_GROUPS * each;
+    const size_t lines = k_record_bytes(L) / 64, k = group * each + q;
+    for (size_t i = k * lines / steps; i < (k + 1) * lines / steps; i++)
+        PREFETCH(record + ahead + 64 * i);
 }
 
 /* The float16 factors of a record. */
@@ -153,7 +148,7 @@ INLINE void walk_one(const strip *at, size_t offset, const int8_t *x, k_layout L
             for (size_t i = 0; i < S; i++) {
                 ints w[4];
                 codes_of(at[i].codes + offset, L, group, q, w);
-                prefetch_step(at[i].codes + offset, L, group, q);
+                prefetch_step(at[i].codes + offset, L, group, q, AHEAD_ONE);
                 for (size_t f = 0; f < F; f++) {
                     const int8_t *four = x + cols * k_segment(L, group, f) + 4 * q;
                     part[i][f] = products(part[i][f], w[f], broadcast(four));
@@ -210,7 +205,7 @@ INLINE void unpack(const strip *at, size_t offset, k_layout L, size_t S, unpacke
             for (size_t q = 0; q < steps; q++) {
                 ints w[4];
                 codes_of(record, L, group, q, w);
-                prefetch_step(record, L, group, q);
+                prefetch_step(record, L, group, q, k_record_bytes(L));
                 for (size_t f = 0; f < F; f++)
                     out->codes[k_segment(L, group, f) * steps + q][i] = w[f];
             }

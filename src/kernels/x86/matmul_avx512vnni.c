@@ -2,9 +2,9 @@
  * every field.
  *
  * One token: fields are masked, not shifted. Field f then counts 4^f (tern2) or 16^f (int4) times
- * too much and has an accumulator of its own, shifted once per segment. Four panels go at a time,
- * from four far-apart places, and share the broadcasts. tern2, per line of 256 weights: 1 load, 4
- * and, 4 vpdpbusd, 1 broadcast, 1 prefetch.
+ * too much and has an accumulator of its own, shifted once per segment. Panels are one stream,
+ * prefetched far ahead. tern2, per line of 256 weights: 1 load, 4 and, 4 vpdpbusd that broadcast
+ * by themselves, 1 prefetch.
  *
  * Many tokens: fields are shifted down, so that one accumulator per token and panel is enough; two
  * panels x 12 tokens use 24 of the 32 registers. tern2, per line: 1 load, 4 and, 3 shift for 4 x 12
@@ -21,8 +21,9 @@
 typedef enum layout { TERN2, INT4, INT8 } layout;
 
 enum {
-    AHEAD = 2048, /* bytes that codes are prefetched ahead of their use */
-    MOST = 12,    /* tokens of a tile */
+    AHEAD_ONE = 8192, /* bytes that codes are prefetched ahead of their use: one token, */
+    AHEAD = 2048,     /* and many, of two panels */
+    MOST = 12,        /* tokens of a tile */
 };
 
 INLINE size_t fields_of(layout L)
@@ -97,36 +98,23 @@ INLINE __m512i start(int32_t x_sum, int32_t zero, layout L)
     return _mm512_mullo_epi32(sum, _mm512_set1_epi32(-zero));
 }
 
-/* One token, P panels: isum of each over `lines` lines. */
-INLINE void walk_one(const place *at, size_t offset, size_t lines, const int8_t *x, int32_t x_sum,
-                     int32_t zero, layout L, size_t P, __m512i *sums)
+/* One token: isum of a panel over `lines` lines. */
+INLINE __m512i walk_one(const uint8_t *codes, size_t lines, const int8_t *x, int32_t x_sum,
+                        int32_t zero, layout L)
 {
-    const size_t F = fields_of(L), slots = L == INT8 ? 2 : F;
-    __m512i acc[4][4];
-    for (size_t p = 0; p < P; p++)
-        for (size_t a = 0; a < slots; a++)
-            acc[p][a] = a ? _mm512_setzero_si512() : start(x_sum, zero, L);
-    for (size_t line = 0; line < lines; line++, offset += 64, x += 4 * F) {
-        __m512i v[4];
-        for (size_t p = 0; p < P; p++) {
-            v[p] = line_at(at[p].codes + offset);
-            _mm_prefetch((const char *)at[p].codes + offset + AHEAD, _MM_HINT_T0);
-        }
-        for (size_t f = 0; f < F; f++) {
-            __m512i four = broadcast(x + 4 * f);
-            for (size_t p = 0; p < P; p++)
-                acc[p][f] = _mm512_dpbusd_epi32(acc[p][f], masked(v[p], L, f), four);
-        }
+    const size_t F = fields_of(L);
+    __m512i acc[4];
+    for (size_t f = 0; f < F; f++) acc[f] = f ? _mm512_setzero_si512() : start(x_sum, zero, L);
+    for (size_t line = 0; line < lines; line++, codes += 64, x += 4 * F) {
+        __m512i v = line_at(codes);
+        _mm_prefetch((const char *)codes + AHEAD_ONE, _MM_HINT_T0);
+        for (size_t f = 0; f < F; f++)
+            acc[f] = _mm512_dpbusd_epi32(acc[f], masked(v, L, f), broadcast(x + 4 * f));
     }
-    for (size_t p = 0; p < P; p++) {
-        sums[p] = acc[p][0];
-        if (L == INT4) sums[p] = _mm512_add_epi32(sums[p], _mm512_srai_epi32(acc[p][1], 4));
-        if (L != TERN2) continue;
-        sums[p] = _mm512_add_epi32(sums[p], _mm512_srai_epi32(acc[p][1], 2));
-        __m512i high =
-            _mm512_add_epi32(_mm512_srai_epi32(acc[p][2], 4), _mm512_srai_epi32(acc[p][3], 6));
-        sums[p] = _mm512_add_epi32(sums[p], high);
-    }
+    if (L == INT4) return _mm512_add_epi32(acc[0], _mm512_srai_epi32(acc[1], 4));
+    if (L != TERN2) return acc[0];
+    __m512i high = _mm512_add_epi32(_mm512_srai_epi32(acc[2], 4), _mm512_srai_epi32(acc[3], 6));
+    return _mm512_add_epi32(_mm512_add_epi32(acc[0], _mm512_srai_epi32(acc[1], 2)), high);
 }
 
 INLINE int32_t zero_of(const sterna_int_tile *tile, layout L)
@@ -134,43 +122,32 @@ INLINE int32_t zero_of(const sterna_int_tile *tile, layout L)
     return L == TERN2 ? 1 : L == INT8 ? tile->zero + 128 : tile->zero;
 }
 
-/* Panels p .. p+P-1 for token t. */
-INLINE void one_token(const sterna_int_tile *tile, size_t p, size_t t, layout L, size_t P)
+/* Panel p for token t. */
+INLINE void one_token(const sterna_int_tile *tile, size_t p, size_t t, layout L)
 {
-    const size_t line_cols = 4 * fields_of(L), S = tile->segments;
+    const size_t line_cols = 4 * fields_of(L), S = tile->segments, row = p * tile->row_step;
     const int32_t zero = zero_of(tile, L);
     const int8_t *x = tile->x + t * tile->x_stride;
     const size_t scale_step = tile->scales ? STERNA_PANEL : 0;
-    place at[4];
-    __m512 sums[4];
-    for (size_t i = 0; i < P; i++) {
-        at[i] = place_of(tile, p + i);
-        sums[i] = _mm512_setzero_ps();
-    }
+    place at = place_of(tile, p);
+    __m512 sum = _mm512_setzero_ps();
     size_t scale_at = 0, left = tile->segments_per_scale;
     for (size_t s = 0, begin = 0; s < S; s++, begin += tile->segment) {
         size_t end = begin + tile->segment < tile->cols ? begin + tile->segment : tile->cols;
-        __m512i isum[4];
-        walk_one(at, begin / line_cols * 64, (end - begin) / line_cols, x + begin,
-                 tile->x_sums[s * tile->x_step + t], zero, L, P, isum);
-        for (size_t i = 0; i < P; i++) {
-            size_t x_at = s * tile->x_step + t;
-            sums[i] =
-                scaled(isum[i], tile->x_scales[x_at], halves(at[i].scales + scale_at), sums[i]);
-            if (tile->mins)
-                sums[i] = _mm512_fmadd_ps(_mm512_set1_ps(tile->x_offsets[x_at]),
-                                          halves(at[i].mins + scale_at), sums[i]);
-        }
+        size_t x_at = s * tile->x_step + t;
+        __m512i isum = walk_one(at.codes + begin / line_cols * 64, (end - begin) / line_cols,
+                                x + begin, tile->x_sums[x_at], zero, L);
+        sum = scaled(isum, tile->x_scales[x_at], halves(at.scales + scale_at), sum);
+        if (tile->mins)
+            sum = _mm512_fmadd_ps(_mm512_set1_ps(tile->x_offsets[x_at]), halves(at.mins + scale_at),
+                                  sum);
         if (--left == 0) {
             left = tile->segments_per_scale;
             scale_at += scale_step;
         }
     }
-    for (size_t i = 0; i < P; i++) {
-        size_t row = (p + i) * tile->row_step;
-        _mm512_storeu_ps(tile->y + t * tile->y_stride + row,
-                         _mm512_mul_ps(sums[i], _mm512_loadu_ps(tile->factors + row)));
-    }
+    _mm512_storeu_ps(tile->y + t * tile->y_stride + row,
+                     _mm512_mul_ps(sum, _mm512_loadu_ps(tile->factors + row)));
 }
 
 /* isum of T tokens, P panels over `lines` lines. */
@@ -259,14 +236,14 @@ INLINE void all_tokens(const sterna_int_tile *tile, size_t p, layout L, size_t P
     for (; t + 8 <= n; t += 8) many_tokens(tile, p, t, L, P, 8, mins);
     for (; t + 4 <= n; t += 4) many_tokens(tile, p, t, L, P, 4, mins);
     for (; t + 2 <= n; t += 2) many_tokens(tile, p, t, L, P, 2, mins);
-    if (t < n) one_token(tile, p, t, L, P);
+    for (size_t i = 0; t < n && i < P; i++) one_token(tile, p + i, t, L);
 }
 
 INLINE void matmul_int(const sterna_int_tile *tile, layout L)
 {
     size_t p = 0;
     if (tile->n == 1)
-        for (; p + 4 <= tile->panels; p += 4) one_token(tile, p, 0, L, 4);
+        for (; p < tile->panels; p++) one_token(tile, p, 0, L);
     for (; p + 2 <= tile->panels; p += 2) {
         if (tile->mins)
             all_tokens(tile, p, L, 2, true);

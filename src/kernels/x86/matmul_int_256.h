@@ -29,7 +29,11 @@ INLINE size_t lines_of(layout L)
     return L == TERN2 ? 8 : L == INT4 ? 4 : 1;
 }
 
-enum { AHEAD = 2048 }; /* bytes that codes are prefetched ahead of their use */
+/* Bytes that codes are prefetched ahead of their use: one token's panels are one stream. */
+INLINE size_t ahead_of(size_t tokens)
+{
+    return tokens == 1 ? 8192 : 2048;
+}
 
 /* Field f of half a line. */
 INLINE __m256i field(__m256i v, layout L, size_t f)
@@ -69,7 +73,7 @@ INLINE void walk(const uint8_t *codes, size_t lines, const int8_t *x, size_t str
     for (size_t line = 0; line < lines; line++, codes += 64, x += 4 * F) {
         __m256i v[2];
         for (size_t h = 0; h < H; h++) v[h] = _mm256_load_si256((const void *)(codes + 32 * h));
-        _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
+        _mm_prefetch((const char *)codes + ahead_of(T), _MM_HINT_T0);
         for (size_t f = 0; f < F; f++) {
             __m256i w[2];
             for (size_t h = 0; h < H; h++) w[h] = field(v[h], L, f);
@@ -112,7 +116,7 @@ INLINE void walk(const uint8_t *codes, size_t lines, const int8_t *x, size_t str
         for (size_t h = 0; h < H; h++)
             for (size_t t = 0; t < T; t++) part[h][t] = _mm256_setzero_si256();
         for (size_t line = 0; line < some; line++, codes += 64, x += 4 * F) {
-            _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
+            _mm_prefetch((const char *)codes + ahead_of(T), _MM_HINT_T0);
             for (size_t h = 0; h < H; h++) {
                 __m256i v = _mm256_load_si256((const void *)(codes + 32 * h)), w[4];
                 for (size_t f = 0; f < F; f++) w[f] = field(v, L, f);

@@ -125,8 +125,10 @@ static const cli_option quantize_options[] = {
     {"asymmetric", 0, CLI_FLAG, NULL, 0, 0, offsetof(quantize_settings, asymmetric),
      "a shift beside every scale (methods sterna and itf; pt2 always has one)"},
     {"portable", 0, CLI_FLAG, NULL, 0, 0, offsetof(quantize_settings, portable),
-     "leave out the Hadamard transform of the inputs, so that engines run the file that know its "
-     "tensor types but not the transform"},
+     "no Hadamard transform of the inputs, so that engines run the file that know its tensor types "
+     "but not the transform; what folds into the matrices is folded instead, which gives the file "
+     "a "
+     "head of its own"},
     {"recipe", 0, CLI_FILE, "FILE", 0, 0, offsetof(quantize_settings, recipe),
      "take all decisions of an earlier run again: a recipe, or the receipt that holds it"},
     {NULL, 0, CLI_HEADING, NULL, 0, 0, 0, "Precision (method sterna)"},

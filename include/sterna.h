@@ -355,10 +355,11 @@ typedef struct sterna_quantize_options {
     const char *calibration; /* text, or JSON lines with a "text" each (.jsonl); NULL = built in */
     uint32_t tokens;         /* of calibration, in windows of 512; 0 = 16k to 64k by size */
     uint32_t group;          /* columns that share a scale: a multiple of the layout's; 0 = that */
-    bool portable;           /* no transform of the inputs, so that any engine can run the file */
-    int64_t tune; /* tokens to tune all scales and norms with, towards the full model; -1 = no
-                     tuning; 0 = as many as is usual, where that takes ten minutes at most and
-                     has the memory */
+    bool portable; /* no transform of the inputs, so that any engine can run the file; transforms
+                      that fold into the matrices instead */
+    int64_t tune;  /* tokens to tune all scales and norms with, towards the full model; -1 = no
+                      tuning; 0 = as many as is usual, where that takes ten minutes at most and
+                      has the memory */
     float drift, residual; /* how much of earlier errors a matrix takes back: of its input, of the
                               residual stream; 0 = 0.5, negative = nothing */
     float damping;         /* of the inputs' second moments; 0 = 0.01 */

@@ -216,6 +216,23 @@ const sterna_tensor_names *sterna_family_names(const sterna_family *family,
     return container == STERNA_HF ? family->hf_names : family->gguf_names;
 }
 
+unsigned sterna_family_folds(const sterna_family *family)
+{
+    static const struct {
+        unsigned has, forbids;
+    } rules[] = {
+        /* its gains stand between a product and the stream */
+        {STERNA_HAS_POST_NORMS, STERNA_FOLD_RESIDUAL},
+        /* its gains stand between the heads' values and the output projection */
+        {STERNA_HAS_SUB_NORMS, STERNA_FOLD_HEADS},
+        /* trained as trits with one scale: other weights are no trits */
+        {STERNA_INT8_TOKENS, STERNA_FOLD_GAINS | STERNA_FOLD_RESIDUAL | STERNA_FOLD_HEADS}};
+    unsigned folds = STERNA_FOLD_GAINS | STERNA_FOLD_RESIDUAL | STERNA_FOLD_HEADS;
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+        if (family->has & rules[i].has) folds &= ~rules[i].forbids;
+    return folds;
+}
+
 bool sterna_gate_by_name(const char *name, sterna_gate *gate)
 {
     static const struct {

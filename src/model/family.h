@@ -85,6 +85,15 @@ struct sterna_family {
     uint32_t layers_scaled_by_width;
 };
 
+/* What can move into neighbouring matrices without a change of what the model computes. All rows
+ * have norms without a mean; what else a layer has may stand between. */
+enum {
+    STERNA_FOLD_GAINS = 1 << 0,    /* of the input norms, into the matrices behind them */
+    STERNA_FOLD_RESIDUAL = 1 << 1, /* an orthogonal transform of the residual stream; needs GAINS */
+    STERNA_FOLD_HEADS = 1 << 2     /* one of every head's values, between v and output */
+};
+unsigned sterna_family_folds(const sterna_family *family);
+
 /* NULL when no row has the name. */
 const sterna_family *sterna_family_by_gguf(const char *architecture, size_t size);
 const sterna_family *sterna_family_by_hf(const char *architecture, const char *model_type);

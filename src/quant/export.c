@@ -54,6 +54,7 @@ static sterna_status list_all(const sterna_model_file *file, sterna_export *out,
     for (size_t i = 0; i < file->n_tensors; i++)
         out->items[i] = (sterna_item){.tensor = &file->tensors[i],
                                       .name = file->tensors[i].name,
+                                      .from = file->tensors[i].type,
                                       .type = file->tensors[i].type,
                                       .verb = STERNA_VERB_COPY};
     for (size_t i = 0; i < file->n_tensors; i++)

@@ -60,8 +60,11 @@ static const char *keep_name(sterna_export *out, const char *name)
 static sterna_item *add_item(sterna_export *out, const sterna_tensor *tensor, const char *kept)
 {
     sterna_item *item = &out->items[out->count++];
-    *item = (sterna_item){
-        .tensor = tensor, .name = kept, .type = tensor->type, .verb = STERNA_VERB_COPY};
+    *item = (sterna_item){.tensor = tensor,
+                          .name = kept,
+                          .from = tensor->type,
+                          .type = tensor->type,
+                          .verb = STERNA_VERB_COPY};
     if (tensor->native) item->form = *tensor->native;
     return item;
 }

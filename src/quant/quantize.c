@@ -1,9 +1,14 @@
 #include "quant/quantize.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/memory.h"
+#include "formats/fingerprint.h"
 #include "quant/calibrated.h"
 #include "quant/evaluate.h"
+#include "quant/fold.h"
 #include "quant/plan.h"
 #include "quant/predict.h"
 #include "quant/ranks.h"
@@ -16,7 +21,9 @@ typedef struct job {
     const sterna_quantize_options *options;
     sterna_settings settings;
     sterna_facts facts;
-    sterna_model_file *file;
+    sterna_model_file *source;
+    sterna_model_file *file; /* the source, or what it was folded into */
+    sterna_type *from;       /* [tensors of a folded file]: their types in the source */
     sterna_stream stream;
     sterna_export plan;
     sterna_journal *journal; /* of a calibrated run */
@@ -99,7 +106,7 @@ static sterna_status predict(job *j, sterna_error *err)
     sterna_workload work = {0};
     double available = sterna_available_memory();
     sterna_status status =
-        sterna_workload_of(j->file, &j->settings, j->plan.items, j->plan.count, &work, &late);
+        sterna_workload_of(j->source, &j->settings, j->plan.items, j->plan.count, &work, &late);
     if (!status) {
         if (!j->options->no_evaluation)
             work.evaluation_tokens = sterna_evaluation_tokens(j->options->evaluation_count);
@@ -138,6 +145,8 @@ static sterna_status make_model(job *j, sterna_error *err)
     bool folder = j->settings.folder;
     sterna_status status = sterna_export_open(j->file, folder ? STERNA_HF : STERNA_GGUF, false,
                                               stream->writer, plan, err);
+    for (size_t i = 0; j->from && !status && i < plan->count; i++)
+        plan->items[i].from = j->from[i]; /* a file's tensors are listed in its order */
     if (!status) status = sterna_plan(j->in, plan, &j->settings, err);
     if (!status) status = fit(j, err);
     if (sterna_rank() > 0) return status; /* the first one has all of it */
@@ -156,7 +165,7 @@ static sterna_status make_model(job *j, sterna_error *err)
     sterna_journal_close(j->journal, !status);
     j->journal = NULL;
     if (!status &&
-        !(j->receipt = sterna_receipt_make(j->in, j->out, j->file, plan->items, plan->count,
+        !(j->receipt = sterna_receipt_make(j->in, j->out, j->source, plan->items, plan->count,
                                            sterna_settings_describe(&j->settings))))
         status = sterna_fail_memory(err, "the receipt");
     if (!status && json_object_set_new(j->receipt, "recipe",
@@ -165,11 +174,37 @@ static sterna_status make_model(job *j, sterna_error *err)
     return status;
 }
 
+/* A folded model lies beside the output and has no name once it is open, so that it goes with this
+ * process. */
+static sterna_status fold(job *j, sterna_error *err)
+{
+    sterna_settings *s = &j->settings;
+    char end[40];
+    const sterna_folding folding = {s->threads, j->options->progress, j->options->progress_context};
+    j->file = j->source;
+    bool wanted = s->portable && s->calibrated && s->propagation.fitter->chases;
+    if (!wanted || s->folder || s->keep_type == STERNA_KEEP_SOURCE) return STERNA_OK;
+    sterna_status status = sterna_fold_possible(j->source, &s->folds, err);
+    if (status || !s->folds) return status;
+    snprintf(end, sizeof end, ".folded-%d.gguf", (int)sterna_rank());
+    char *path = sterna_path_beside(j->out, end);
+    if (!path) return sterna_fail_memory(err, "the name of a folded model");
+    status = sterna_fold_model(j->source, path, s->folds, &folding, &j->from, err);
+    if (!status) {
+        status = sterna_model_file_open(path, NULL, &j->file, err);
+        unlink(path);
+    }
+    sterna_facts_stage(&j->facts, "folding");
+    sterna_free(path);
+    return status;
+}
+
 static sterna_status run(job *j, sterna_error *err)
 {
     const sterna_quantize_options *options = j->options;
-    sterna_status status = sterna_model_file_open(j->in, NULL, &j->file, err);
+    sterna_status status = sterna_model_file_open(j->in, NULL, &j->source, err);
     if (!status) status = sterna_model_writer_open(j->out, &j->stream.writer, err);
+    if (!status) status = fold(j, err);
     j->stream.file = j->file;
     j->stream.threads = j->settings.threads;
     j->stream.progress = options->progress;
@@ -178,7 +213,9 @@ static sterna_status run(job *j, sterna_error *err)
     sterna_journal_close(j->journal, false);
     sterna_model_writer_abort(j->stream.writer);
     sterna_export_close(&j->plan);
-    sterna_model_file_close(j->file);
+    if (j->file != j->source) sterna_model_file_close(j->file);
+    sterna_model_file_close(j->source);
+    sterna_free(j->from);
     return status;
 }
 

@@ -42,7 +42,7 @@ static int add_tensor(json_t *tensors, const sterna_item *item, totals *sum)
     failed |= json_object_set_new(object, "name", json_string(item->name));
     failed |= json_object_set_new(object, "shape", shape);
     failed |=
-        json_object_set_new(object, "from", json_string(sterna_type_describe(tensor->type)->name));
+        json_object_set_new(object, "from", json_string(sterna_type_describe(item->from)->name));
     failed |=
         json_object_set_new(object, "to", json_string(sterna_type_describe(item->type)->name));
     failed |= json_object_set_new(object, "bits", share(8.0 * (double)bytes, (double)weights));

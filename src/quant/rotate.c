@@ -2,12 +2,13 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <omp.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "base/rng.h"
 
-enum { SMALLEST_BLOCK = 16, LARGEST_BLOCK = 1024 };
+enum { SMALLEST_BLOCK = 16, LARGEST_BLOCK = 1024, LARGEST_REST = 64 };
 
 uint32_t sterna_rotation_block(uint64_t width)
 {
@@ -91,6 +92,91 @@ void sterna_rotate_square(float *m, size_t n, const sterna_hadamard *rotation, i
                        threads); /* m R; as m is symmetric, its transpose R^T m */
     transpose(m, n, threads);
     sterna_rotate_rows(m, n, n, rotation, threads);
+}
+
+/* ---- transforms that fold away ---- */
+
+static size_t largest_power(size_t n)
+{
+    return n & (~n + 1);
+}
+
+bool sterna_turn_exists(uint64_t n)
+{
+    return n > 1 && n < SIZE_MAX && n / largest_power((size_t)n) <= LARGEST_REST;
+}
+
+sterna_status sterna_turn_new(size_t n, sterna_turn *turn, sterna_error *err)
+{
+    size_t block = largest_power(n), rest = n / block;
+    *turn = (sterna_turn){.n = n,
+                          .block = block,
+                          .signs = sterna_alloc(n, sizeof(float)),
+                          .hartley = sterna_alloc(rest * rest, sizeof(float))};
+    if (!turn->signs || !turn->hartley) {
+        sterna_turn_free(turn);
+        return sterna_fail_memory(err, "a transform");
+    }
+    sterna_rng rng;
+    sterna_rng_seed(&rng, n);
+    for (size_t i = 0; i < n; i++) turn->signs[i] = sterna_rng_u64(&rng) >> 63 ? -1 : 1;
+    for (size_t a = 0; a < rest; a++)
+        for (size_t b = 0; b < rest; b++) {
+            double angle = 2 * M_PI * (double)(a * b % rest) / (double)rest;
+            turn->hartley[a * rest + b] = (float)((cos(angle) + sin(angle)) / sqrt((double)n));
+        }
+    return STERNA_OK;
+}
+
+void sterna_turn_free(sterna_turn *turn)
+{
+    sterna_free(turn->signs);
+    sterna_free(turn->hartley);
+    *turn = (sterna_turn){0};
+}
+
+/* `lanes` vectors, whose values lie `stride` apart; work[n][lanes]. */
+static void turn_lanes(const sterna_turn *turn, float *m, size_t stride, size_t lanes, float *work)
+{
+    size_t n = turn->n, block = turn->block, rest = n / block;
+    for (size_t i = 0; i < n; i++)
+        for (size_t l = 0; l < lanes; l++) work[i * lanes + l] = m[i * stride + l] * turn->signs[i];
+    for (size_t step = 1; step < block; step *= 2)
+        for (size_t i = 0; i < n; i += 2 * step)
+            for (size_t k = i * lanes; k < (i + step) * lanes; k++) {
+                float a = work[k], b = work[k + step * lanes];
+                work[k] = a + b;
+                work[k + step * lanes] = a - b;
+            }
+    for (size_t i = 0; i < n; i++)
+        for (size_t l = 0; l < lanes; l++) m[i * stride + l] = 0;
+    size_t run = stride == lanes ? block * lanes : lanes; /* values that lie together */
+    for (size_t a = 0; a < rest; a++)
+        for (size_t b = 0; b < rest; b++) {
+            float factor = turn->hartley[a * rest + b];
+            for (size_t k = 0; k < block; k += run / lanes)
+                for (size_t l = 0; l < run; l++)
+                    m[(a * block + k) * stride + l] += factor * work[(b * block + k) * lanes + l];
+        }
+}
+
+sterna_status sterna_turn_apply(const sterna_turn *turn, float *m, size_t outer, size_t inner,
+                                int threads, sterna_error *err)
+{
+    enum { LANES = 32 };
+    size_t per = inner < LANES ? inner : LANES, parts = (inner + per - 1) / per, values;
+    float *work = sterna_mul_size(turn->n * per, (size_t)threads, &values)
+                      ? sterna_alloc(values, sizeof *work)
+                      : NULL;
+    if (!work) return sterna_fail_memory(err, "a transform");
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (size_t i = 0; i < outer * parts; i++) {
+        size_t first = i % parts * per, lanes = inner - first < per ? inner - first : per;
+        turn_lanes(turn, m + i / parts * turn->n * inner + first, inner, lanes,
+                   work + (size_t)omp_get_thread_num() * turn->n * per);
+    }
+    sterna_free(work);
+    return STERNA_OK;
 }
 
 /* ---- metadata ---- */

@@ -175,6 +175,7 @@ static sterna_status read_options(const sterna_quantize_options *options, sterna
     out->keep_type = (sterna_keep_type)keep;
     sterna_type_from_name(layouts[layout], &out->type);
     out->named = options->method || options->scales;
+    out->portable = options->portable;
     out->threads = options->threads > 0 ? options->threads : sterna_cpu_count();
     status = read_form(options, out, err);
     return status ? status : read_calibration(options, out, err);
@@ -198,6 +199,18 @@ void sterna_settings_free(sterna_settings *settings)
     settings->recipe = NULL;
 }
 
+static json_t *describe_folds(unsigned folds)
+{
+    static const char *const names[] = {"gains", "residual", "heads"};
+    json_t *list = json_array();
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (folds >> i & 1 && json_array_append_new(list, json_string(names[i]))) {
+            json_decref(list);
+            return NULL;
+        }
+    return list;
+}
+
 json_t *sterna_settings_describe(const sterna_settings *s)
 {
     const sterna_propagation *p = &s->propagation;
@@ -207,9 +220,9 @@ json_t *sterna_settings_describe(const sterna_settings *s)
                   "group", (json_int_t)s->group, "keep", s->keep, "keep_type",
                   sterna_settings_keep_type(s), "asymmetric", s->asymmetric, "threads", s->threads);
     if (!all || !s->calibrated) return all;
-    json_t *calibrated =
-        json_pack("{s:b, s:f, s:f, s:f}", "transform", p->rotate, "drift", (double)p->drift,
-                  "residual", (double)p->residual, "damping", (double)p->compensation.damping);
+    json_t *calibrated = json_pack("{s:b, s:o, s:f, s:f, s:f}", "transform", p->rotate, "folded",
+                                   describe_folds(s->folds), "drift", (double)p->drift, "residual",
+                                   (double)p->residual, "damping", (double)p->compensation.damping);
     if (!calibrated || json_object_update(all, calibrated)) {
         json_decref(all);
         all = NULL;

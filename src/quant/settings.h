@@ -37,7 +37,9 @@ typedef struct sterna_settings {
     json_t *recipe; /* owned; NULL = the decisions are to be taken */
     const char *recipe_path;
     bool folder; /* the output is a Hugging Face folder, not a GGUF file */
-    bool named;  /* the caller chose the method or the scales */
+    bool portable;
+    unsigned folds; /* STERNA_FOLD_* of model/family.h: what was folded before the fit */
+    bool named;     /* the caller chose the method or the scales */
     sterna_calibration_options calibration;
     sterna_propagation propagation;
     sterna_tune_settings tuning;

@@ -30,9 +30,8 @@ typedef struct loop {
     int8_t *trits;                    /* [threads][cols] */
 } loop;
 
-/* The row of the source that becomes row `row`: pair j of a head is made of its elements j and
- * j + head_dim / 2. */
-static uint64_t source_row(const sterna_item *item, uint64_t row)
+/* Pair j of a head is made of its elements j and j + head_dim / 2. */
+uint64_t sterna_item_source_row(const sterna_item *item, uint64_t row)
 {
     uint64_t head = item->pair_heads;
     if (head == 0) return row;
@@ -60,7 +59,7 @@ static row_fault check_row(const loop *l, float largest)
 static void pair_columns(const loop *l, float *row, float *work)
 {
     memcpy(work, row, l->cols * sizeof *row);
-    for (size_t i = 0; i < l->cols; i++) row[i] = work[source_row(l->item, i)];
+    for (size_t i = 0; i < l->cols; i++) row[i] = work[sterna_item_source_row(l->item, i)];
 }
 
 /* ---- one row ---- */
@@ -161,7 +160,7 @@ static row_fault make_row(const loop *l, uint64_t row, uint64_t in_chunk)
     uint8_t *out = l->out + in_chunk * l->row_bytes;
     sterna_fit_result *result = &l->results[in_chunk];
     memset(result, 0, sizeof *result);
-    uint64_t from = l->rows > 1 ? source_row(item, row) : row;
+    uint64_t from = l->rows > 1 ? sterna_item_source_row(item, row) : row;
     float *values = l->row + mine;
     sterna_tensor_row(item->tensor, from, values);
     if (item->verb == STERNA_VERB_FIT && item->form.shifted)
@@ -206,7 +205,7 @@ static sterna_status check_faults(const loop *l, uint64_t first, uint64_t rows, 
 {
     for (uint64_t i = 0; i < rows; i++)
         if (l->faults[i])
-            return fail_row(l, l->rows > 1 ? source_row(l->item, first + i) : 0,
+            return fail_row(l, l->rows > 1 ? sterna_item_source_row(l->item, first + i) : 0,
                             (row_fault)l->faults[i], err);
     return STERNA_OK;
 }
@@ -329,8 +328,8 @@ static sterna_status write_in_order(const sterna_stream *stream, const sterna_it
         return sterna_model_writer_data(stream->writer, data, (size_t)rows * row_bytes, err);
     sterna_status status = STERNA_OK;
     for (uint64_t row = 0; row < rows && !status; row++)
-        status = sterna_model_writer_data(stream->writer, data + source_row(item, row) * row_bytes,
-                                          row_bytes, err);
+        status = sterna_model_writer_data(
+            stream->writer, data + sterna_item_source_row(item, row) * row_bytes, row_bytes, err);
     return status;
 }
 

@@ -22,6 +22,7 @@ typedef enum sterna_verb {
 typedef struct sterna_item {
     const sterna_tensor *tensor;
     const char *name; /* in the output */
+    sterna_type from; /* in the model that is quantized: the tensor's, or what that was made of */
     sterna_type type; /* in the output */
     sterna_verb verb;
     uint32_t pair_heads; /* head_dim: rows of each head go from halves to adjacent pairs; 0: as
@@ -85,6 +86,8 @@ void sterna_item_plan_native(sterna_item *item);
 /* Makes it READY. Fails where a code is no trit or a scale not finite. */
 sterna_status sterna_item_to_native(sterna_item *item, sterna_error *err);
 
+/* The row of the source (of a vector: the element) that becomes row `row` of the output. */
+uint64_t sterna_item_source_row(const sterna_item *item, uint64_t row);
 /* Bytes of an item in the output, with all parts. */
 uint64_t sterna_item_bytes(const sterna_item *item);
 /* The tensor that the output holds; its data are those of `packed`, borrowed. */

@@ -334,6 +334,26 @@ def test_quantize_leaves_tables_as_they_are(tmp_path, wide):
     assert table["from"] == table["to"]
 
 
+@pytest.mark.parametrize("model, folded", [("llama-tied-bias", ["gains", "residual", "heads"]),
+                                           ("gemma2", ["gains", "heads"])])
+def test_quantize_folds_what_leaves_no_trace(tmp_path, model, folded):
+    source, out = MODELS / model / "hf", tmp_path / "out.gguf"
+    options = ["--tokens", 512, "--tune", 0, "--no-eval"]
+    receipt = as_json("quantize", source, out, *options, "--portable")
+    assert receipt["settings"]["folded"] == folded and receipt["settings"]["transform"] is False
+    tensors = tensors_of(receipt)
+    assert ("output.weight" in tensors) == ("residual" in folded)
+    assert {tensor["from"] for tensor in tensors.values()} == {"BF16"}
+    assert b"hadamard" not in out.read_bytes()
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"out.gguf", "out.gguf.receipt.json", "out.gguf.receipt.html"}
+    ask = ["-p", "they", "-n", 8, "--ignore-eos", "--temp", 0]
+    assert as_json("run", out, *ask)["tokens"] == 8
+    for other in [[], ["--portable", "--keep-type", "source"]]:
+        unfolded = as_json("quantize", source, out, *options, *other)
+        assert unfolded["settings"]["folded"] == [] and "output.weight" not in tensors_of(unfolded)
+
+
 def test_quantize_with_more_than_trits(tmp_path, wide):
     plain = as_json("quantize", wide, tmp_path / "a.gguf", "--tokens", 512)
     for option, least, most in [("--asymmetric", 0.05, 0.3), ("--outliers=2%", 0.05, 0.5)]:

@@ -9,7 +9,8 @@ import wide_model
 from conftest import COMMAND, MODELS, fails
 
 VOCABULARY = MODELS / "llama" / "model.gguf"
-METHODS = [["--method", "itf"], ["--method", "absmean"], ["--tokens", "512", "--tune", "0"]]
+METHODS = [["--method", "itf"], ["--method", "absmean"], ["--tokens", "512", "--tune", "0"],
+           ["--tokens", "512", "--tune", "0", "--portable"]]
 QUICK = ["--threads", "1", "--no-eval", "--quiet"]
 
 

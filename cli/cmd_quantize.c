@@ -143,14 +143,15 @@ static const cli_option quantize_options[] = {
      "built-in set; three eighths of the tokens are the model's own in any case"},
     {"tokens", 0, CLI_SIZE, "N", 512, 1 << 24, offsetof(quantize_settings, tokens),
      "tokens to calibrate with: more take longer and give a better model (default: "
-     "64k for models up to 700M, fewer for larger ones, 16k at least)"},
+     "64k for models up to 1.5B, fewer for larger ones, 16k at least)"},
     {"drift", 0, CLI_REAL, "X", 0, 1, offsetof(quantize_settings, drift),
      "share of the error of its input that a matrix takes back (default 0.5)"},
     {"residual", 0, CLI_REAL, "X", 0, 1, offsetof(quantize_settings, residual),
      "share of the error of the residual stream that the matrices which write to it take back "
      "(default 0.5)"},
     {"damping", 0, CLI_REAL, "X", 0.0001, 1, offsetof(quantize_settings, damping),
-     "added to the diagonal of the inputs' second moments, as a share of its mean (default 0.01)"},
+     "added to the diagonal of the inputs' second moments, as a share of its mean (default 0.05; "
+     "for pt2 0.01)"},
     {"stages", 0, CLI_TEXT, "LIST", 0, 0, offsetof(quantize_settings, stages),
      "steps of the fit to take, to compare with: balance, order, columns, refit, descent, "
      "separated "

@@ -362,7 +362,7 @@ typedef struct sterna_quantize_options {
                       has the memory */
     float drift, residual; /* how much of earlier errors a matrix takes back: of its input, of the
                               residual stream; 0 = 0.5, negative = nothing */
-    float damping;         /* of the inputs' second moments; 0 = 0.01 */
+    float damping;         /* of the inputs' second moments; 0 = 0.05 (pt2: 0.01) */
     const char *stages; /* of the fit, to compare: "balance,order,columns,refit,descent" (NULL) */
     float outliers;     /* share of every matrix's columns that stay int8 */
     float bits;         /* a weight of the layers' matrices: some get a second plane, Q4_0 or

@@ -19,7 +19,7 @@ enum {
     FEWEST_TOKENS = 1 << 14,
     MOST_TOKENS = 1 << 16
 };
-static const double usual_work = 5e13; /* tokens times weights of the layers */
+static const double usual_work = 1e14; /* tokens times weights of the layers */
 
 static bool ends_in(const char *path, const char *end)
 {

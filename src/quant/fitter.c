@@ -8,8 +8,8 @@
 enum { BLOCK = 32 }; /* columns that share a scale in Q4_0 and Q8_0 */
 
 static const sterna_fitter fitters[] = {
-    {"sterna", sterna_compensate, false, true},
-    {"pt2", sterna_pt2, true, false},
+    {"sterna", sterna_compensate, false, true, 0.05f},
+    {"pt2", sterna_pt2, true, false, 0.01f},
 };
 
 const sterna_fitter *sterna_fitter_of(const char *name)

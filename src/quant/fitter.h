@@ -14,8 +14,9 @@ typedef struct sterna_fitter {
     const char *name; /* of the method */
     sterna_status (*fit)(const float *w, float *h, const sterna_compensation *settings,
                          sterna_fitted *out, sterna_error *err);
-    bool shifted; /* its levels always have a shift */
-    bool chases;  /* aims at the target W* of sterna_compensate_target, in the transformed basis */
+    bool shifted;  /* its levels always have a shift */
+    bool chases;   /* aims at the target W* of sterna_compensate_target, in the transformed basis */
+    float damping; /* unless told otherwise */
 } sterna_fitter;
 
 /* "sterna", "pt2"; NULL for other names. */

@@ -151,6 +151,7 @@ static sterna_status read_calibration(const sterna_quantize_options *options, st
     s->tuning.threads = s->threads;
     s->tuning.progress = options->progress;
     s->tuning.progress_context = options->progress_context;
+    if (fitter) s->propagation.compensation.damping = fitter->damping;
     if (options->damping > 0) s->propagation.compensation.damping = options->damping;
     return read_stages(options->stages, &s->propagation, err);
 }

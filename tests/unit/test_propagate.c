@@ -355,7 +355,7 @@ static void ternary_weights_stay(void **state)
     plan_close(&p);
 }
 
-/* 135M, 1.5B and 7B: fewer tokens for more weights, between the two limits. */
+/* 135M, 1.5B, 4B and 7B: fewer tokens for more weights, between the two limits. */
 static void larger_models_get_fewer_tokens(void **state)
 {
     (void)state;
@@ -363,17 +363,18 @@ static void larger_models_get_fewer_tokens(void **state)
         uint32_t layers, width, heads, kv_heads, head_dim, ffn;
         size_t least, most;
     } models[] = {{30, 576, 9, 3, 64, 1536, 65536, 65536},
-                  {28, 1536, 12, 2, 128, 8960, 30000, 45000},
+                  {28, 1536, 12, 2, 128, 8960, 65536, 65536},
+                  {36, 2560, 32, 8, 128, 9728, 25000, 35000},
                   {32, 4096, 32, 32, 128, 11008, 16384, 16384}};
     for (size_t m = 0; m < sizeof models / sizeof *models; m++) {
-        sterna_layer_config layers[32];
+        sterna_layer_config layers[36];
         const sterna_config config = {.n_layers = models[m].layers,
                                       .width = models[m].width,
                                       .heads = models[m].heads,
                                       .kv_heads = models[m].kv_heads,
                                       .head_dim = models[m].head_dim,
                                       .layers = layers};
-        for (size_t i = 0; i < 32; i++)
+        for (size_t i = 0; i < 36; i++)
             layers[i] = (sterna_layer_config){.ffn_width = models[m].ffn};
         size_t tokens = sterna_calibration_usual_tokens(&config);
         assert_in_range(tokens, models[m].least, models[m].most);

@@ -9,9 +9,10 @@
 #include "device/device_cpu.h"
 
 enum {
-    STREAMS = 4,       /* far-apart panels that several tokens walk at once */
-    DECODE = 8,        /* up to this many tokens a call is bound by memory */
-    TOKEN_BLOCK = 128, /* tokens whose activations stay in the second-level cache */
+    STREAMS = 4,            /* far-apart panels that several tokens walk at once */
+    DECODE = 8,             /* up to this many tokens a call is bound by memory */
+    PIECE_BYTES = 96 << 10, /* of weights that one token's product takes at a time */
+    TOKEN_BLOCK = 128,      /* tokens whose activations stay in the second-level cache */
     TAIL_TOKENS = 16,
 };
 
@@ -250,10 +251,14 @@ static void run_products(run *r)
     sterna_pool *pool = r->cpu->pool;
     size_t pieces = (size_t)r->cpu->threads * 8;
     sterna_pool_run(pool, r->n, r->n / pieces + 1, prepare_tokens, r);
-    /* A few pieces a thread even out cores of different speed; each is a multiple of the streams.
-     */
+    /* Many pieces a thread even out cores of different speed. With one token they are one stream
+     * of memory, so that small ones cost nothing; others are multiples of the streams. */
     size_t grain = r->n > DECODE ? STREAMS : r->panels / pieces / STREAMS * STREAMS;
-    sterna_pool_run(pool, r->panels, grain > STREAMS ? grain : STREAMS, run_pieces, r);
+    if (r->n == 1)
+        grain = PIECE_BYTES / r->kind->panel_bytes + 1;
+    else if (grain < STREAMS)
+        grain = STREAMS;
+    sterna_pool_run(pool, r->panels, grain, run_pieces, r);
 }
 
 /* Adds the outlier columns of a product, whose input is `source`. */

@@ -14,8 +14,17 @@
 #include "base/memory.h"
 #include "device/device_cpu.h"
 
-enum { SPINS = 2000 };
+enum {
+    SPINS = 2000,
+    CACHE_LINE = 64,
+};
 #define OPEN 0x40000000u /* bit of `gate`; the rest counts the workers inside */
+
+/* What is left of a thread's share of a job. */
+typedef struct share {
+    _Alignas(CACHE_LINE) atomic_size_t next;
+    size_t end;
+} share;
 
 struct sterna_pool {
     int threads; /* with the caller */
@@ -25,8 +34,8 @@ struct sterna_pool {
     /* the job; written while the gate is closed and nobody is inside */
     sterna_pool_task *task;
     void *context;
-    size_t count, grain;
-    atomic_size_t next;
+    size_t grain;
+    share *shares; /* [threads] */
     atomic_uint gate;
     atomic_uint generation; /* jobs so far: what idle workers watch */
 
@@ -40,13 +49,32 @@ typedef struct worker_start {
     int index;
 } worker_start;
 
+/* The thread's own share, piece after piece, so that it reads one stream of memory; then what is
+ * left of the others'. */
 static void take_pieces(sterna_pool *pool, int thread)
 {
-    for (;;) {
-        size_t begin = atomic_fetch_add_explicit(&pool->next, pool->grain, memory_order_relaxed);
-        if (begin >= pool->count) return;
-        size_t left = pool->count - begin;
-        pool->task(pool->context, begin, begin + (left < pool->grain ? left : pool->grain), thread);
+    for (int i = 0; i < pool->threads; i++) {
+        share *from = &pool->shares[(thread + i) % pool->threads];
+        for (;;) {
+            size_t begin =
+                atomic_fetch_add_explicit(&from->next, pool->grain, memory_order_relaxed);
+            if (begin >= from->end) break;
+            size_t left = from->end - begin;
+            pool->task(pool->context, begin, begin + (left < pool->grain ? left : pool->grain),
+                       thread);
+        }
+    }
+}
+
+/* A share for each thread, of whole pieces. */
+static void deal(sterna_pool *pool, size_t count)
+{
+    size_t pieces = (count + pool->grain - 1) / pool->grain, threads = (size_t)pool->threads;
+    for (size_t i = 0; i < threads; i++) {
+        size_t end = pieces * (i + 1) / threads * pool->grain;
+        atomic_store_explicit(&pool->shares[i].next, pieces * i / threads * pool->grain,
+                              memory_order_relaxed);
+        pool->shares[i].end = end < count ? end : count;
     }
 }
 
@@ -114,9 +142,8 @@ void sterna_pool_run(sterna_pool *pool, size_t count, size_t grain, sterna_pool_
     }
     pool->task = task;
     pool->context = context;
-    pool->count = count;
     pool->grain = grain;
-    atomic_store(&pool->next, 0);
+    deal(pool, count);
     atomic_store(&pool->gate, OPEN);
     announce(pool);
     take_pieces(pool, 0);
@@ -154,7 +181,8 @@ sterna_pool *sterna_pool_new(int threads)
     pthread_cond_init(&pool->wake, NULL);
     pthread_cond_init(&pool->done, NULL);
     pool->workers = sterna_calloc((size_t)threads, sizeof *pool->workers);
-    bool complete = pool->workers != NULL;
+    pool->shares = sterna_calloc((size_t)threads, sizeof *pool->shares);
+    bool complete = pool->workers && pool->shares;
     for (int i = 1; complete && i < threads; i++) {
         complete = start_worker(pool, i);
         if (complete) pool->started++;
@@ -174,5 +202,6 @@ void sterna_pool_free(sterna_pool *pool)
     pthread_cond_destroy(&pool->wake);
     pthread_cond_destroy(&pool->done);
     sterna_free(pool->workers);
+    sterna_free(pool->shares);
     sterna_free(pool);
 }

@@ -253,7 +253,7 @@ def test_convert_between_ternary_layouts_is_exact(tmp_path, wide):
 
 def test_convert_to_the_native_form_and_back(tmp_path, wide):
     a, b, c, d = (tmp_path / f"{name}.gguf" for name in "abcd")
-    succeeds("quantize", wide, a, "--method", "itf", "--type", "TQ2_0")
+    succeeds("quantize", wide, a, "--method", "itf", "--type", "TQ2_0", "--no-eval")
     succeeds("convert", a, b, "--type", "native")
     succeeds("convert", b, c, "--type", "TQ2_0")
     assert a.read_bytes() == c.read_bytes()
@@ -264,7 +264,7 @@ def test_convert_to_the_native_form_and_back(tmp_path, wide):
     assert [t["type"] for t in after["tensors"]].count("NATIVE") == 7
     ask = ["-p", "they", "-n", 8, "--ignore-eos", "--temp", 0]
     assert as_json("run", a, *ask)["text"] == as_json("run", b, *ask)["text"]
-    succeeds("quantize", wide, b, "--method", "itf", "--group", "96")
+    succeeds("quantize", wide, b, "--method", "itf", "--group", "96", "--no-eval")
     assert "groups of at most" in fails(1, "convert", b, c, "--type", "TQ2_0")
 
 
@@ -305,11 +305,12 @@ def tensors_of(receipt):
 
 
 def test_quantize_keeps_what_it_is_told(tmp_path, wide):
-    kept = as_json("quantize", wide, tmp_path / "a.gguf", "--method", "itf", "--keep", "embed,head,blk.?.attn*,*ffn_up*", "--keep-type", "F16")
+    kept = as_json("quantize", wide, tmp_path / "a.gguf", "--method", "itf", "--keep", "embed,head,blk.?.attn*,*ffn_up*",
+                   "--keep-type", "F16", "--no-eval")
     types = {name: tensor["to"] for name, tensor in tensors_of(kept).items() if len(tensor["shape"]) > 1}
     for name, type in types.items():
         assert (type == "F16") == ("embd" in name or name == "output.weight" or "attn" in name or "ffn_up" in name), name
-    nothing = as_json("quantize", wide, tmp_path / "b.gguf", "--method", "itf", "--keep", "")
+    nothing = as_json("quantize", wide, tmp_path / "b.gguf", "--method", "itf", "--keep", "", "--no-eval")
     assert tensors_of(nothing)["token_embd.weight"]["to"] == "NATIVE"
 
 
@@ -355,17 +356,18 @@ def test_quantize_folds_what_leaves_no_trace(tmp_path, model, folded):
 
 
 def test_quantize_with_more_than_trits(tmp_path, wide):
-    plain = as_json("quantize", wide, tmp_path / "a.gguf", "--tokens", 512)
+    quick = ["--tokens", 512, "--tune", 0, "--no-eval"]
+    plain = as_json("quantize", wide, tmp_path / "a.gguf", *quick)
     for option, least, most in [("--asymmetric", 0.05, 0.3), ("--outliers=2%", 0.05, 0.5)]:
-        receipt = as_json("quantize", wide, tmp_path / "b.gguf", "--tokens", 512, *option.split("="))
+        receipt = as_json("quantize", wide, tmp_path / "b.gguf", *quick, *option.split("="))
         assert least < receipt["ternary_bits_per_weight"] - plain["ternary_bits_per_weight"] < most
         assert receipt["relative_error"] < plain["relative_error"]
     for group in [1, 7, "row"]:
-        alone = as_json("quantize", wide, tmp_path / "e.gguf", "--method", "itf", "--asymmetric", "--group", group)
+        alone = as_json("quantize", wide, tmp_path / "e.gguf", "--method", "itf", "--asymmetric", "--group", group, "--no-eval")
         assert alone["relative_error"] < (0.01 if group == 1 else 0.25)
-    columns = as_json("quantize", wide, tmp_path / "c.gguf", "--tokens", 512, "--stages", "columns")
+    columns = as_json("quantize", wide, tmp_path / "c.gguf", *quick, "--stages", "columns")
     assert columns["relative_error"] > plain["relative_error"]
-    pt2 = as_json("quantize", wide, tmp_path / "d.gguf", "--tokens", 512, "--method", "pt2")
+    pt2 = as_json("quantize", wide, tmp_path / "d.gguf", *quick, "--method", "pt2")
     assert {tensor["to"] for name, tensor in tensors_of(pt2).items() if "blk" in name and len(tensor["shape"]) > 1} == {"F16"}
 
 
@@ -381,14 +383,14 @@ def test_massive_activations_do_not_drown_the_others(tmp_path, text):
     assert divergence[0] < 0.8 * divergence[1]
 
 
-@pytest.mark.parametrize("options", [["--tokens", 512, "--bits", 3, "--damping", 0.03, "--drift", 0.3, "--outliers", "1%"],
-                                     ["--tokens", 512, "--asymmetric", "--group", 128, "--residual", 0, "--portable"],
+@pytest.mark.parametrize("options", [["--tokens", 512, "--bits", 3, "--damping", 0.03, "--drift", 0.3, "--outliers", "1%", "--tune", "4k"],
+                                     ["--tokens", 512, "--asymmetric", "--group", 128, "--residual", 0, "--portable", "--tune", 0],
                                      ["--method", "itf", "--keep", "embed,head,*attn*"]])
 def test_quantize_by_recipe(options, tmp_path, text, wide):
     once, again = tmp_path / "once.gguf", tmp_path / "again.gguf"
-    receipt = as_json("quantize", wide, once, *options)
+    receipt = as_json("quantize", wide, once, "--no-eval", *options)
     (tmp_path / "receipt.json").write_text(json.dumps(receipt))
-    repeated = as_json("quantize", wide, again, "--recipe", tmp_path / "receipt.json")
+    repeated = as_json("quantize", wide, again, "--no-eval", "--recipe", tmp_path / "receipt.json")
     assert once.read_bytes() == again.read_bytes()
     assert repeated["recipe"] == receipt["recipe"]
     assert as_json("eval", once, "--text", text, "--context", 64)["perplexity"] > 1
@@ -399,7 +401,7 @@ def test_quantize_by_recipe(options, tmp_path, text, wide):
         assert sum(tensor.get("error_share", 0) for tensor in receipt["tensors"]) == pytest.approx(1, abs=1e-3)
         assert any(entry.get("second") or entry["type"] != "NATIVE" for entry in receipt["recipe"]["tensors"].values())
     (tmp_path / "bare.json").write_text(json.dumps(receipt["recipe"]))
-    succeeds("quantize", wide, again, "--recipe", tmp_path / "bare.json", "--quiet")
+    succeeds("quantize", wide, again, "--recipe", tmp_path / "bare.json", "--quiet", "--no-eval")
     assert once.read_bytes() == again.read_bytes()
 
 
@@ -425,11 +427,11 @@ def test_quantize_refuses_what_makes_no_sense(tmp_path, wide):
 def test_quantize_tunes(tmp_path, wide, text):
     out, other = tmp_path / "tuned.gguf", tmp_path / "plain.gguf"
     receipt = as_json("quantize", wide, out, "--tokens", "4k", "--group", "128", "--type", "Q2_0", "--tune", "16k",
-                      "--calib", text)
+                      "--calib", text, "--no-eval")
     tuning = receipt["tuning"]
     assert tuning["tokens"] == 16384 and tuning["kept"] is True and tuning["kl_after"] < tuning["kl_before"]
     plain = as_json("quantize", wide, other, "--tokens", "4k", "--group", "128", "--type", "Q2_0", "--tune", "0",
-                    "--calib", text)
+                    "--calib", text, "--no-eval")
     assert "tuning" not in plain
     more, less = receipt["predicted"], plain["predicted"]
     assert more["time_s"] > 0 and more["peak_bytes"] > less["peak_bytes"] > 50e6
@@ -493,7 +495,7 @@ def test_quantize_into_a_folder(name, tmp_path):
     """A folder becomes a folder, which runs, verifies and becomes a GGUF file that says the same."""
     source, out, again = MODELS / name / "hf", tmp_path / "ternary", tmp_path / "again.gguf"
     before = {path.name for path in source.iterdir()}
-    receipt = as_json("quantize", source, out, "--method", "itf", "--group", 32)
+    receipt = as_json("quantize", source, out, "--method", "itf", "--group", 32, "--no-eval")
     assert receipt["ternary_bits_per_weight"] < 3
     assert {path.name for path in out.iterdir()} <= before | {"model.safetensors"}
     assert {path.name for path in tmp_path.iterdir()} == {"ternary", "ternary.receipt.json", "ternary.receipt.html"}
@@ -516,7 +518,9 @@ def test_quantize_into_a_folder(name, tmp_path):
 def test_a_folder_keeps_its_transform(tmp_path, text):
     """Calibrated, with a Hadamard transform: config.json tells it, GGUF takes it over."""
     source, out, again = MODELS / "llama" / "hf", tmp_path / "ternary", tmp_path / "again.gguf"
-    receipt = as_json("quantize", source, out, "--tokens", 512, "--group", 32, "--threads", 1)
+    receipt = as_json("quantize", source, out, "--tokens", 512, "--group", 32, "--threads", 1, "--tune", "4k")
+    assert len(receipt["evaluation"]) == 3 and all(one["kl"] > 0 for one in receipt["evaluation"])
+    assert receipt["tuning"]["tokens"] == 4096
     assert receipt["settings"]["transform"] is True
     keys = json.loads((out / "config.json").read_text())["quantization_config"]
     assert any("hadamard.weight_names" in key for key in keys)

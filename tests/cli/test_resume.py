@@ -48,6 +48,16 @@ def interrupt(deep, out, size, *more):
     assert not out.exists()
 
 
+def test_a_killed_portable_run_goes_on(tmp_path, deep):
+    """Its folded model is made again."""
+    whole, out = tmp_path / "whole.gguf", tmp_path / "out.gguf"
+    succeeds("quantize", deep, whole, *OPTIONS, "--portable")
+    interrupt(deep, out, 2 * LAYER_BYTES, "--portable")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.gguf.resume", "whole.gguf"]
+    succeeds("quantize", deep, out, *OPTIONS, "--portable", "--resume")
+    assert out.read_bytes() == whole.read_bytes()
+
+
 @pytest.mark.parametrize("layers", [0.2, 4])
 def test_a_killed_run_goes_on(tmp_path, deep, whole, layers):
     out = tmp_path / "out.gguf"

@@ -10,7 +10,7 @@ typedef struct sterna_rates {
     double tuning;      /* of the products of training, in bfloat16 where the processor has them */
 } sterna_rates;
 
-/* Measures for a few hundredths of a second. */
+/* Measures for a tenth of a second. */
 sterna_status sterna_machine_rates(int threads, sterna_rates *out, sterna_error *err);
 
 /* Bytes that this process may still take: of the machine, its control group and its limits. */

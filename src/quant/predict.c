@@ -166,6 +166,13 @@ static double sensitivity_work(const sterna_workload *w, const sizes *s)
     return work;
 }
 
+/* Tokens that tuning is measured with; without any there is none. */
+static double held_tokens(const sterna_workload *w)
+{
+    double windows = (w->tune_tokens + w->tokens * 3 / 8) / w->length;
+    return fmin(HELD_WINDOWS, floor(windows / 8)) * w->length;
+}
+
 /* Two forward passes and a way back, which costs two more, and a third where activations are
  * computed again; the logits of both and their gradient. */
 static double tuning_work(const sterna_workload *w, const sizes *s)
@@ -174,15 +181,13 @@ static double tuning_work(const sterna_workload *w, const sizes *s)
     double pass = 4 * s->weights + 4 * s->table;
     double learn = pass + (4 + 2 * again) * s->weights + 2 * s->table;
     double tokens = (ceil(w->tune_tokens / n) + 1) * n; /* one step is for its time */
-    double windows = (w->tune_tokens + w->tokens * 3 / 8) / w->length;
-    double held = fmin(HELD_WINDOWS, floor(windows / 8)) * w->length;
-    return tokens * learn + 2 * held * pass;
+    return tokens * learn + 2 * held_tokens(w) * pass;
 }
 
 static void predict_tuning(const sterna_workload *w, const sizes *s, sterna_prediction *out)
 {
     double seconds = TUNE_WORK * tuning_work(w, s) / w->rates.tuning;
-    if (w->tune_tokens == 0) return;
+    if (w->tune_tokens == 0 || held_tokens(w) == 0) return;
     if (!w->tune_wanted && seconds > STERNA_TUNE_MOST_SECONDS) {
         out->left_out_s = seconds;
         return;

@@ -22,7 +22,7 @@ typedef struct sterna_workload {
     sterna_rates rates;
 } sterna_workload;
 
-/* `items` are planned. Measures for a few hundredths of a second. Fails when the model's
+/* `items` are planned. Measures for a tenth of a second. Fails when the model's
  * configuration cannot be read. */
 sterna_status sterna_workload_of(const sterna_model_file *file, const sterna_settings *settings,
                                  const sterna_item *items, size_t n_items, sterna_workload *out,

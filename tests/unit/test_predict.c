@@ -131,6 +131,11 @@ static void tuning_counts_too(void **state)
     assert_true(b.tuning_s == 0 && b.left_out_s > STERNA_TUNE_MOST_SECONDS && b.tuning_bytes == 0);
     assert_true(near(sterna_prediction_seconds(&b), sterna_prediction_seconds(&none), 1e-9));
     double left_out = b.left_out_s;
+    sterna_workload little = work; /* too few windows to hold one out */
+    little.tokens = 512;
+    little.tune_tokens = 1024;
+    b = sterna_predict(&little);
+    assert_true(b.tuning_s == 0 && b.tuning_bytes == 0 && b.left_out_s == 0);
     work.tune_wanted = true;
     b = sterna_predict(&work);
     assert_true(b.tuning_s == left_out && b.left_out_s == 0 && b.tuning_bytes == a.tuning_bytes);

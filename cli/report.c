@@ -30,6 +30,7 @@ static const struct {
     {"rss_bytes", "peak memory"},
     {"resident_bytes", "memory"},
     {"load_s", "load time"},
+    {"load_gb_s", "loaded a thread, GB/s"},
     {"file_bytes", "file size"},
     {"bits_per_weight", "bits/weight"},
     {"ternary_bits_per_weight", "bits/weight, ternary part"},

@@ -280,6 +280,13 @@ static sterna_status add_left_out(const bench *b, json_t *out, sterna_error *err
     return bad ? sterna_fail_memory(err, "the measurements") : STERNA_OK;
 }
 
+/* Packed GB/s of a thread while the model was loaded. */
+static double load_rate(const sterna_model *model)
+{
+    double bytes = (double)sterna_decoder_bytes(model->decoder);
+    return model->load_s > 0 ? bytes * 1e-9 / model->load_s / model->threads : 0;
+}
+
 static sterna_status run(bench *b, char **json, sterna_error *err)
 {
     const sterna_model *model = b->model;
@@ -292,12 +299,12 @@ static sterna_status run(bench *b, char **json, sterna_error *err)
     json_t *out = NULL;
     if (!status)
         out = json_pack(
-            "{s:s, s:s, s:i, s:s, s:s, s:f, s:f, s:I, s:f, s:O, s:O}", "model", model->path,
+            "{s:s, s:s, s:i, s:s, s:s, s:f, s:f, s:f, s:I, s:f, s:O, s:O}", "model", model->path,
             "family", sterna_family_name(sterna_decoder_config(model->decoder)->family), "threads",
             model->threads, "cpu", cpu, "level", sterna_cpu_level_name(model->features), "load_s",
-            model->load_s, "first_token_s", b->first_token_s, "resident_bytes",
-            (json_int_t)sterna_decoder_bytes(model->decoder), "cache_bytes", b->cache_bytes,
-            "prefill", b->prefills, "decode", b->decodes);
+            model->load_s, "load_gb_s", load_rate(model), "first_token_s", b->first_token_s,
+            "resident_bytes", (json_int_t)sterna_decoder_bytes(model->decoder), "cache_bytes",
+            b->cache_bytes, "prefill", b->prefills, "decode", b->decodes);
     if (!status && !out) status = sterna_fail_memory(err, "the measurements");
     if (!status) status = add_limits(b, out, err);
     if (!status) status = add_left_out(b, out, err);

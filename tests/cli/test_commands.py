@@ -171,7 +171,7 @@ def test_eval_of_too_short_a_text(tmp_path):
 
 # ---- bench ----
 
-BENCH_MEMBERS = {"model", "family", "threads", "cpu", "level", "load_s", "first_token_s", "resident_bytes",
+BENCH_MEMBERS = {"model", "family", "threads", "cpu", "level", "load_s", "load_gb_s", "first_token_s", "resident_bytes",
                  "cache_bytes", "rss_bytes", "read_gb_s", "int8_gop_s", "prefill", "decode"}
 PREFILL_MEMBERS = {"tokens", "tok_per_s", "slowest", "fastest", "gop_per_s", "peak_percent", "matmul_percent",
                    "attention_percent"}

@@ -7,8 +7,8 @@
 static const double PROCESS_BYTES = 60e6;
 /* What the parts take beside their products at the measured rates (a fit: 8 r c^2 + c^3), from runs
  * of SmolLM2-135M (docs/QUANTIZATION.md). */
-static const double FIT_WORK = 4.0, QUICK_FIT_WORK = 1.0, FULL_WORK = 1.0, MADE_WORK = 0.5,
-                    WRITE_WORK = 0.75, READ_WORK = 0.5, TUNE_WORK = 0.83;
+static const double FIT_WORK = 8.2, QUICK_FIT_WORK = 2.1, MOMENT_WORK = 2.2, FULL_WORK = 2.2,
+                    MADE_WORK = 1.1, WRITE_WORK = 1.75, READ_WORK = 1.1, TUNE_WORK = 2.0;
 
 enum {
     MAX_SESSIONS = 16,
@@ -140,7 +140,7 @@ static double fit_work(const sterna_workload *w)
             double r = shapes[i].rows, cols = shapes[i].cols;
             double moments = cols * cols + (shapes[i].to_residual ? 4 * r * cols : 2 * cols * cols);
             double streams = 2 * r * cols * (FULL_WORK + MADE_WORK);
-            work += w->tokens * (moments + streams) +
+            work += w->tokens * (MOMENT_WORK * moments + streams) +
                     FIT_WORK * (8 * r * cols * cols + cols * cols * cols);
         }
     }

@@ -158,7 +158,7 @@ static const cli_option quantize_options[] = {
      "by commas, or none (default all; for pt2: its reordering, its compensation, its alignment)"},
     {"tune", 0, CLI_SIZE, "N", 0, 1 << 30, offsetof(quantize_settings, tune),
      "tokens to tune all scales and norms with at the end, so that the model's next token is "
-     "distributed as the full model's; 0 does not tune (default for sterna 96k, left out where "
+     "distributed as the full model's; 0 does not tune (default for sterna 128k, left out where "
      "that would take more than ten minutes here, or more memory than is free)"},
     {NULL, 0, CLI_HEADING, NULL, 0, 0, 0, "Receipt"},
     {"eval", 0, CLI_TEXTS, "FILE", 0, 0, offsetof(quantize_settings, evaluation),

@@ -16,7 +16,7 @@ enum { HELD_WINDOWS = 12 }; /* at most; no more than an eighth of all */
 
 sterna_tune_settings sterna_tune_usual(void)
 {
-    return (sterna_tune_settings){.tokens = 98304, .rate = 3e-3f, .threads = 1};
+    return (sterna_tune_settings){.tokens = 131072, .rate = 3e-3f, .threads = 1};
 }
 
 /* A matrix of the network that is made of an item's rows. */

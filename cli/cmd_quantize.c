@@ -126,9 +126,8 @@ static const cli_option quantize_options[] = {
      "a shift beside every scale (methods sterna and itf; pt2 always has one)"},
     {"portable", 0, CLI_FLAG, NULL, 0, 0, offsetof(quantize_settings, portable),
      "no Hadamard transform of the inputs, so that engines run the file that know its tensor types "
-     "but not the transform; what folds into the matrices is folded instead, which gives the file "
-     "a "
-     "head of its own"},
+     "but not the transform; what folds into the matrices is folded instead, and the head becomes "
+     "a tensor of its own"},
     {"recipe", 0, CLI_FILE, "FILE", 0, 0, offsetof(quantize_settings, recipe),
      "take all decisions of an earlier run again: a recipe, or the receipt that holds it"},
     {NULL, 0, CLI_HEADING, NULL, 0, 0, 0, "Precision (method sterna)"},
@@ -154,8 +153,8 @@ static const cli_option quantize_options[] = {
      "for pt2 0.01)"},
     {"stages", 0, CLI_TEXT, "LIST", 0, 0, offsetof(quantize_settings, stages),
      "steps of the fit to take, to compare with: balance, order, columns, refit, descent, "
-     "separated "
-     "by commas, or none (default all; for pt2: its reordering, its compensation, its alignment)"},
+     "separated by commas, or none (default all; for pt2: its reordering, its compensation, its "
+     "alignment)"},
     {"tune", 0, CLI_SIZE, "N", 0, 1 << 30, offsetof(quantize_settings, tune),
      "tokens to tune all scales and norms with at the end, so that the model's next token is "
      "distributed as the full model's; 0 does not tune (default for sterna 128k, left out where "

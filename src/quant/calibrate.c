@@ -13,9 +13,8 @@
 enum {
     MAX_TEXT_BYTES = 256 << 20,
     MAX_TOKENS = 1 << 24,
-    MAX_SESSIONS = 16, /* that write at the same time, in at most CACHE_BYTES */
-    CACHE_BYTES = 1 << 30,
-    PREFIX = 3, /* tokens that a window which the model writes starts with */
+    CACHE_BYTES = 1 << 30, /* of all sessions that write */
+    PREFIX = 3,            /* tokens that a window which the model writes starts with */
     FEWEST_TOKENS = 1 << 14,
     MOST_TOKENS = 1 << 16
 };
@@ -103,7 +102,7 @@ static void spread(const int32_t *tokens, size_t count, int32_t bos, size_t wind
 
 typedef struct writers {
     sterna_model *model;
-    sterna_session *sessions[MAX_SESSIONS];
+    sterna_session *sessions[STERNA_CALIBRATION_SESSIONS];
     size_t count;
     sterna_rng rng;
 } writers;
@@ -152,9 +151,9 @@ static sterna_status write_windows(writers *w, const int32_t *tokens, size_t n_t
                                    sterna_error *err)
 {
     size_t vocabulary = sterna_decoder_config(w->model->decoder)->vocabulary, size, longest = 0;
-    int32_t ids[MAX_SESSIONS];
+    int32_t ids[STERNA_CALIBRATION_SESSIONS];
     sterna_status status = STERNA_OK;
-    size_t lengths[MAX_SESSIONS];
+    size_t lengths[STERNA_CALIBRATION_SESSIONS];
     for (size_t i = 0; i < count && !status; i++) {
         int32_t prefix[PREFIX];
         make_prefix(w, tokens, n_tokens, index + i, prefix, &size);
@@ -166,7 +165,7 @@ static sterna_status write_windows(writers *w, const int32_t *tokens, size_t n_t
     }
     while (!status && longest < length) {
         size_t running = 0;
-        sterna_session *sessions[MAX_SESSIONS];
+        sterna_session *sessions[STERNA_CALIBRATION_SESSIONS];
         longest = length;
         for (size_t i = 0; i < count && !status; i++) {
             if (lengths[i] >= length) continue;
@@ -194,7 +193,9 @@ static size_t count_writers(const sterna_config *config, size_t windows, size_t 
 {
     double bytes = 4.0 * config->n_layers * config->kv_heads * config->head_dim * (double)length;
     double fit = CACHE_BYTES / bytes;
-    size_t count = fit < 1 ? 1 : fit > MAX_SESSIONS ? MAX_SESSIONS : (size_t)fit;
+    size_t count = fit < 1                             ? 1
+                   : fit > STERNA_CALIBRATION_SESSIONS ? STERNA_CALIBRATION_SESSIONS
+                                                       : (size_t)fit;
     return count < windows ? count : windows;
 }
 

@@ -15,7 +15,10 @@
 #include "base/error.h"
 #include "model/config.h"
 
-enum { STERNA_CALIBRATION_WINDOW = 512 }; /* tokens; less where the model's context is shorter */
+enum {
+    STERNA_CALIBRATION_WINDOW = 512, /* tokens; less where the model's context is shorter */
+    STERNA_CALIBRATION_SESSIONS = 16 /* at most, in which the model writes at the same time */
+};
 
 typedef struct sterna_calibration {
     int32_t *ids; /* [windows][length] */

@@ -3,20 +3,16 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "quant/sensitivity.h"
+#include "quant/tune.h"
+#include "train/distil.h"
+
 /* The process itself, the libraries and their buffers. */
 static const double PROCESS_BYTES = 60e6;
 /* What the parts take beside their products at the measured rates (a fit: 8 r c^2 + c^3), from runs
  * of SmolLM2-135M (docs/QUANTIZATION.md). */
 static const double FIT_WORK = 8.2, QUICK_FIT_WORK = 2.1, MOMENT_WORK = 2.2, FULL_WORK = 2.2,
                     MADE_WORK = 1.1, WRITE_WORK = 1.75, READ_WORK = 1.1, TUNE_WORK = 2.0;
-
-enum {
-    MAX_SESSIONS = 16,
-    PROBED_TOKENS = 2048,    /* that sensitivities are measured with */
-    HELD_WINDOWS = 12,       /* that tuning is measured with, before and after; or an eighth */
-    LOGIT_BYTES = 128 << 20, /* of a slice of tokens while tuning */
-    GRADIENT_ROWS = 1024     /* of a matrix that have their gradients at a time */
-};
 
 /* The matrices that share an input, of one layer. */
 typedef struct shape {
@@ -88,7 +84,7 @@ static void predict_fit(const sterna_workload *w, const sizes *s, sterna_predict
                         4 * s->width * s->width + s->fit + 4.5 * s->most + 4.5 * s->table +
                         2 * workspace_bytes(s, w->length) + 2 * cache + 8 * w->length * s->widest +
                         4 * w->length * s->width + w->ternary_bytes;
-    double sessions = fmin(MAX_SESSIONS, ceil(w->tokens / w->length * 3 / 8));
+    double sessions = fmin(STERNA_CALIBRATION_SESSIONS, ceil(w->tokens / w->length * 3 / 8));
     out->text_bytes =
         PROCESS_BYTES + w->loaded_bytes +
         sessions * (cache + workspace_bytes(s, w->length) + 4.0 * w->config.vocabulary);
@@ -122,8 +118,8 @@ static double tuning_bytes(const sterna_workload *w, const sizes *s)
     double activations = activation_bytes(w, s) * (kept + (kept < s->layers) + 1);
     double forward = 4 * n * (2 * s->widest + s->q + s->kv + s->ffn) + 6 * s->matrix;
     double back = 4 * n * (s->q + 2 * s->kv + 2 * s->ffn + 2 * s->widest + s->width) +
-                  4 * GRADIENT_ROWS * s->widest + 6 * s->matrix;
-    double logits = LOGIT_BYTES + 8.0 * w->threads * w->config.vocabulary;
+                  4 * STERNA_GRADIENT_ROWS * s->widest + 6 * s->matrix;
+    double logits = STERNA_LOGIT_BYTES + 8.0 * w->threads * w->config.vocabulary;
     double head = 4 * s->table;
     return PROCESS_BYTES + w->source_bytes + 2 * w->ternary_bytes + 20 * w->scales +
            fmax(2 * head, head + streams + activations + 2 * forward + back + logits);
@@ -158,7 +154,7 @@ static double sensitivity_work(const sterna_workload *w, const sizes *s)
         for (size_t i = 0, n = layer_shapes(&w->config, l, shapes); i < n; i++) {
             double r = shapes[i].rows, cols = shapes[i].cols;
             work += QUICK_FIT_WORK * (2 * r * cols * cols + matrices[i] * cols * cols * cols);
-            work += matrices[i] * PROBED_TOKENS * 2 * behind * READ_WORK;
+            work += matrices[i] * STERNA_SENSITIVITY_WINDOWS * w->length * 2 * behind * READ_WORK;
             own += r * cols;
         }
         behind -= own;
@@ -170,7 +166,7 @@ static double sensitivity_work(const sterna_workload *w, const sizes *s)
 static double held_tokens(const sterna_workload *w)
 {
     double windows = (w->tune_tokens + w->tokens * 3 / 8) / w->length;
-    return fmin(HELD_WINDOWS, floor(windows / 8)) * w->length;
+    return fmin(STERNA_TUNE_HELD_WINDOWS, floor(windows / 8)) * w->length;
 }
 
 /* Two forward passes and a way back, which costs two more, and a third where activations are

@@ -13,7 +13,6 @@
 #include "run/likelihood.h"
 
 enum {
-    WINDOWS = 4, /* of calibration, at most */
     SCORED = 64, /* tokens of each, in its second half */
     INPUTS = 4   /* matmul inputs of a layer */
 };
@@ -295,7 +294,8 @@ static sterna_status allocate(probe *p)
         p->cols[k] = cols[k];
         complete &= p->h[k] != NULL;
     }
-    p->windows = p->calibration->windows < WINDOWS ? p->calibration->windows : WINDOWS;
+    p->windows = p->calibration->windows < STERNA_SENSITIVITY_WINDOWS ? p->calibration->windows
+                                                                      : STERNA_SENSITIVITY_WINDOWS;
     p->scored = length / 2 < SCORED ? length / 2 : SCORED;
     p->places = sterna_alloc(length, sizeof *p->places);
     p->lengths = sterna_alloc(length, sizeof *p->lengths);

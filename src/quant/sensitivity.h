@@ -15,6 +15,8 @@
 
 #include "quant/propagate.h"
 
+enum { STERNA_SENSITIVITY_WINDOWS = 4 }; /* of calibration, at most */
+
 /* Sets `sensitivity` (nats a token) of every item of verb FIT that is a matrix of a layer. */
 sterna_status sterna_sensitivity(const sterna_model_file *file,
                                  const sterna_calibration *calibration,

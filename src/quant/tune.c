@@ -12,8 +12,6 @@
 #include "quant/fitter.h"
 #include "train/tuning.h"
 
-enum { HELD_WINDOWS = 12 }; /* at most; no more than an eighth of all */
-
 sterna_tune_settings sterna_tune_usual(void)
 {
     return (sterna_tune_settings){.tokens = 131072, .rate = 3e-3f, .threads = 1};
@@ -50,7 +48,7 @@ static sterna_status split_windows(tuner *t, const sterna_calibration *text,
 {
     size_t all = text->windows + written->generated, ids, learn = 0, held = 0;
     t->length = text->length;
-    t->held = all / 8 < HELD_WINDOWS ? all / 8 : HELD_WINDOWS;
+    t->held = all / 8 < STERNA_TUNE_HELD_WINDOWS ? all / 8 : STERNA_TUNE_HELD_WINDOWS;
     t->windows = all - t->held;
     if (!sterna_mul_size(all, t->length, &ids) || !(t->ids = sterna_alloc(ids, sizeof *t->ids)))
         return sterna_fail_memory(t->err, "the windows to tune with");

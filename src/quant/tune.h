@@ -12,6 +12,7 @@
 
 enum {
     STERNA_TUNE_STEP_TOKENS = 1024,   /* in whole windows */
+    STERNA_TUNE_HELD_WINDOWS = 12,    /* at most; no more than an eighth of all */
     STERNA_TUNE_KEEP_BYTES = 1 << 30, /* for activations that are not computed again */
     STERNA_TUNE_MOST_SECONDS = 600    /* of tuning that nobody asked for */
 };

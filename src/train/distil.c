@@ -8,7 +8,7 @@
 #include "train/network_state.h"
 #include "train/vector.h"
 
-enum { LOGIT_BYTES = 128 << 20, SUM_BLOCK = 1024 };
+enum { SUM_BLOCK = 1024 };
 
 struct sterna_head {
     const sterna_network *net;
@@ -61,8 +61,8 @@ static sterna_status prepare(sterna_head *h, sterna_error *err)
         sterna_free(h->weights);
         h->weights = NULL;
     }
-    h->slice =
-        LOGIT_BYTES / 2 / sizeof(float) / h->vocabulary / STERNA_GEMM_ROWS * STERNA_GEMM_ROWS;
+    h->slice = STERNA_LOGIT_BYTES / 2 / sizeof(float) / h->vocabulary / STERNA_GEMM_ROWS *
+               STERNA_GEMM_ROWS;
     if (h->slice == 0) h->slice = STERNA_GEMM_ROWS;
     h->turned = sterna_alloc(h->slice, h->width * sizeof(float));
     h->teacher = sterna_alloc(h->slice, h->vocabulary * sizeof(float));

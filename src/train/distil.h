@@ -8,6 +8,8 @@
 
 #include "train/network.h"
 
+enum { STERNA_LOGIT_BYTES = 128 << 20 }; /* of a slice of tokens, both networks' together */
+
 typedef struct sterna_head sterna_head;
 
 /* The head of a network's file. */

@@ -17,6 +17,8 @@
 #include "model/model.h"
 #include "train/product.h"
 
+enum { STERNA_GRADIENT_ROWS = 1024 }; /* of a matrix whose products exist at a time */
+
 /* Factors e^log[i] on `count` values or groups of values. */
 typedef struct sterna_factors {
     size_t count;    /* 0: what they would stand before is fixed */

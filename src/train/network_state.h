@@ -58,6 +58,5 @@ sterna_status sterna_linears_forward(sterna_network *network, const sterna_linea
 sterna_status sterna_linears_backward(sterna_network *network, sterna_linear *const *linears,
                                       size_t count, const float *x, const float *const *dy,
                                       float *dx, sterna_error *err);
-enum { STERNA_GRADIENT_ROWS = 1024 }; /* of a matrix whose products exist at a time */
 
 #endif

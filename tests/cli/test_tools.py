@@ -82,8 +82,8 @@ def test_bench_beside_peers(tmp_path):
     fast, slow = fake_peer(tmp_path / "fast", 1000.0), fake_peer(tmp_path / "slow", 10.0)
     results, speed = tmp_path / "results" / "cpu.json", tmp_path / "SPEED.md"
     speed.write_text("# Speed\n\nWords that stay.\n")
-    args = [BENCH, "--cases", "none", model, "--sterna", COMMAND, "--tries", 1, "--threads", 1, "--out", results, "--speed",
-            speed, "--peer", f"llama.cpp={fast}", "--peer", f"ik_llama.cpp={slow}"]
+    args = [BENCH, "--cases", "none", model, "--sterna", COMMAND, "--tries", 1, "--disturbed", 100, "--threads", 1,
+            "--out", results, "--speed", speed, "--peer", f"llama.cpp={fast}", "--peer", f"ik_llama.cpp={slow}"]
     for runs in (1, 2):  # the second time takes the place of the first
         done = tool(*args, "--runs", runs)
         assert done.returncode == 0, done.stderr

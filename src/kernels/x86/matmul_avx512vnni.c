@@ -150,17 +150,24 @@ INLINE void one_token(const sterna_int_tile *tile, size_t p, size_t t, layout L)
                      _mm512_mul_ps(sum, _mm512_loadu_ps(tile->factors + row)));
 }
 
-/* isum of T tokens, P panels over `lines` lines. */
-INLINE void walk_many(const place *at, size_t offset, size_t lines, const int8_t *x, size_t stride,
-                      const int32_t *x_sums, int32_t zero, layout L, size_t P, size_t T,
-                      __m512i sums[2][MOST])
+/* Keeps the integer sums in registers where it stands: gcc 12 spills them inside of the loop over
+ * lines otherwise. */
+INLINE void hold(__m512i acc[2][MOST], size_t P, size_t T)
+{
+    for (size_t p = 0; p < P; p++)
+        for (size_t t = 0; t < T; t++) __asm__ volatile("" : "+v"(acc[p][t]));
+}
+
+/* acc += the products of T tokens, P panels over `lines` lines; codes and activations step on. */
+INLINE void walk_many(const place *at, size_t *codes_at, size_t lines, const int8_t **activations,
+                      size_t stride, layout L, size_t P, size_t T, __m512i acc[2][MOST])
 {
     const size_t F = fields_of(L);
-    __m512i acc[2][MOST];
-    for (size_t p = 0; p < P; p++)
-        for (size_t t = 0; t < T; t++) acc[p][t] = start(x_sums[t], zero, L);
+    size_t offset = *codes_at;
+    const int8_t *x = *activations;
     for (size_t line = 0; line < lines; line++, offset += 64, x += 4 * F) {
         __m512i v[2];
+        __asm__ volatile("" : "+r"(x)); /* no loads of the next line's activations in advance */
         for (size_t p = 0; p < P; p++) {
             v[p] = line_at(at[p].codes + offset);
             _mm_prefetch((const char *)at[p].codes + offset + AHEAD, _MM_HINT_T0);
@@ -175,45 +182,67 @@ INLINE void walk_many(const place *at, size_t offset, size_t lines, const int8_t
             }
         }
     }
-    for (size_t p = 0; p < P; p++)
-        for (size_t t = 0; t < T; t++) sums[p][t] = acc[p][t];
+    hold(acc, P, T);
+    *codes_at = offset;
+    *activations = x;
+}
+
+/* What a matrix has beside its codes: known at compile time. */
+typedef enum extras { NO_SCALES, SCALES, SCALES_AND_MINS } extras;
+
+/* sums += a segment's products, whose integer sums start anew for the next segment. `at` stands at
+ * the segment's scales, `x_at` at the activations' scales of the segment and `next` at the sums of
+ * the next one. */
+INLINE void flush_many(const sterna_int_tile *tile, const place *at, size_t scale_at, size_t x_at,
+                       const int32_t *next, int32_t zero, layout L, size_t P, size_t T, extras E,
+                       __m512i acc[2][MOST], __m512 sums[2][MOST])
+{
+    __m512 scale[2], min[2];
+    for (size_t p = 0; p < P; p++) {
+        if (E >= SCALES) scale[p] = halves(at[p].scales + scale_at);
+        if (E == SCALES_AND_MINS) min[p] = halves(at[p].mins + scale_at);
+    }
+#pragma GCC unroll 12
+    for (size_t t = 0; t < T; t++) {
+        const __m512 x_scale = _mm512_set1_ps(tile->x_scales[x_at + t]);
+#pragma GCC unroll 2
+        for (size_t p = 0; p < P; p++) {
+            __m512 product = E == NO_SCALES ? x_scale : _mm512_mul_ps(scale[p], x_scale);
+            __m512 sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc[p][t]), product, sums[p][t]);
+            if (E == SCALES_AND_MINS)
+                sum = _mm512_fmadd_ps(_mm512_set1_ps(tile->x_offsets[x_at + t]), min[p], sum);
+            sums[p][t] = sum;
+            acc[p][t] = start(next[t], zero, L);
+        }
+    }
 }
 
 /* Panels p .. p+P-1 for tokens t .. t+T-1. */
 INLINE void many_tokens(const sterna_int_tile *tile, size_t p, size_t t, layout L, size_t P,
-                        size_t T, bool mins)
+                        size_t T, extras E)
 {
     const size_t line_cols = 4 * fields_of(L), S = tile->segments;
     const int32_t zero = zero_of(tile, L);
-    const int8_t *x = tile->x + t * tile->x_stride;
     const size_t scale_step = tile->scales ? STERNA_PANEL : 0;
+    const int8_t *x = tile->x + t * tile->x_stride;
     place at[2];
+    __m512i acc[2][MOST];
     __m512 sums[2][MOST];
     for (size_t i = 0; i < P; i++) {
         at[i] = place_of(tile, p + i);
-        for (size_t j = 0; j < T; j++) sums[i][j] = _mm512_setzero_ps();
+        for (size_t j = 0; j < T; j++) {
+            acc[i][j] = start(tile->x_sums[t + j], zero, L);
+            sums[i][j] = _mm512_setzero_ps();
+        }
     }
-    size_t scale_at = 0, left = tile->segments_per_scale;
+    size_t codes_at = 0, scale_at = 0, left = tile->segments_per_scale;
     for (size_t s = 0, begin = 0; s < S; s++, begin += tile->segment) {
         size_t end = begin + tile->segment < tile->cols ? begin + tile->segment : tile->cols;
-        const float *x_scales = tile->x_scales + s * tile->x_step + t;
-        __m512i isum[2][MOST];
-        walk_many(at, begin / line_cols * 64, (end - begin) / line_cols, x + begin, tile->x_stride,
-                  tile->x_sums + s * tile->x_step + t, zero, L, P, T, isum);
-        __asm__ volatile("" : "+m"(isum)); /* else gcc gives the registers of isum to the sums */
-#pragma GCC unroll 2
-        for (size_t i = 0; i < P; i++) {
-            __m512 scale = halves(at[i].scales + scale_at);
-#pragma GCC unroll 12
-            for (size_t j = 0; j < T; j++)
-                sums[i][j] = scaled(isum[i][j], x_scales[j], scale, sums[i][j]);
-            if (!mins) continue;
-            const float *x_offsets = tile->x_offsets + s * tile->x_step + t;
-            __m512 min = halves(at[i].mins + scale_at);
-#pragma GCC unroll 12
-            for (size_t j = 0; j < T; j++)
-                sums[i][j] = _mm512_fmadd_ps(_mm512_set1_ps(x_offsets[j]), min, sums[i][j]);
-        }
+        size_t x_at = s * tile->x_step + t, next = s + 1 < S ? x_at + tile->x_step : x_at;
+        walk_many(at, &codes_at, (end - begin) / line_cols, &x, tile->x_stride, L, P, T, acc);
+        __asm__ volatile("" : "+m"(sums)); /* in memory: the registers are the integers' */
+        flush_many(tile, at, scale_at, x_at, tile->x_sums + next, zero, L, P, T, E, acc, sums);
+        __asm__ volatile("" : "+m"(sums));
         if (--left == 0) {
             left = tile->segments_per_scale;
             scale_at += scale_step;
@@ -229,28 +258,33 @@ INLINE void many_tokens(const sterna_int_tile *tile, size_t p, size_t t, layout 
 }
 
 /* Token tiles over P panels. */
-INLINE void all_tokens(const sterna_int_tile *tile, size_t p, layout L, size_t P, bool mins)
+INLINE void all_tokens(const sterna_int_tile *tile, size_t p, layout L, size_t P, extras E)
 {
     size_t t = 0, n = tile->n;
-    for (; t + 12 <= n; t += 12) many_tokens(tile, p, t, L, P, 12, mins);
-    for (; t + 8 <= n; t += 8) many_tokens(tile, p, t, L, P, 8, mins);
-    for (; t + 4 <= n; t += 4) many_tokens(tile, p, t, L, P, 4, mins);
-    for (; t + 2 <= n; t += 2) many_tokens(tile, p, t, L, P, 2, mins);
+    for (; t + 12 <= n; t += 12) many_tokens(tile, p, t, L, P, 12, E);
+    for (; t + 8 <= n; t += 8) many_tokens(tile, p, t, L, P, 8, E);
+    for (; t + 4 <= n; t += 4) many_tokens(tile, p, t, L, P, 4, E);
+    for (; t + 2 <= n; t += 2) many_tokens(tile, p, t, L, P, 2, E);
     for (size_t i = 0; t < n && i < P; i++) one_token(tile, p + i, t, L);
+}
+
+INLINE void all_panels(const sterna_int_tile *tile, layout L, extras E)
+{
+    size_t p = 0;
+    for (; p + 2 <= tile->panels; p += 2) all_tokens(tile, p, L, 2, E);
+    if (p < tile->panels) all_tokens(tile, p, L, 1, E);
 }
 
 INLINE void matmul_int(const sterna_int_tile *tile, layout L)
 {
-    size_t p = 0;
     if (tile->n == 1)
-        for (; p < tile->panels; p++) one_token(tile, p, 0, L);
-    for (; p + 2 <= tile->panels; p += 2) {
-        if (tile->mins)
-            all_tokens(tile, p, L, 2, true);
-        else
-            all_tokens(tile, p, L, 2, false);
-    }
-    if (p < tile->panels) all_tokens(tile, p, L, 1, tile->mins);
+        for (size_t p = 0; p < tile->panels; p++) one_token(tile, p, 0, L);
+    else if (tile->mins)
+        all_panels(tile, L, SCALES_AND_MINS);
+    else if (tile->scales)
+        all_panels(tile, L, SCALES);
+    else
+        all_panels(tile, L, NO_SCALES);
 }
 
 void sterna_matmul_tern2_avx512vnni(const sterna_int_tile *tile)

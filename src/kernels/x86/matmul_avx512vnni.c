@@ -22,7 +22,7 @@ typedef enum layout { TERN2, INT4, INT8 } layout;
 
 enum {
     AHEAD_ONE = 8192, /* bytes that codes are prefetched ahead of their use: one token, */
-    AHEAD = 2048,     /* and many, of two panels */
+    AHEAD = 6144,     /* and many, of two panels */
     MOST = 12,        /* tokens of a tile */
 };
 

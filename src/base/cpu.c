@@ -49,9 +49,10 @@ static void detect(void)
     if (features && zmm && f512 && dq && bw && vl) {
         features |= STERNA_CPU_AVX512;
         if (c7 >> 11 & 1) features |= STERNA_CPU_AVX512VNNI;
+        if (c7 >> 11 & 1 && c7 >> 1 & 1) features |= STERNA_CPU_AVX512VBMI;
         if (c7 >> 11 & 1 && a71 >> 5 & 1) features |= STERNA_CPU_AVX512BF16;
     }
-    if (features & STERNA_CPU_AVX512VNNI && tiles && d7 >> 24 & 1 && d7 >> 25 & 1 &&
+    if (features & STERNA_CPU_AVX512VBMI && tiles && d7 >> 24 & 1 && d7 >> 25 & 1 &&
         amx_permitted())
         features |= STERNA_CPU_AMX;
 }
@@ -89,10 +90,10 @@ static const struct level {
     {"avx512", STERNA_CPU_AVX512, STERNA_CPU_AVX2 | STERNA_CPU_AVX512},
     {"avx512vnni", STERNA_CPU_AVX512VNNI,
      STERNA_CPU_AVX2 | STERNA_CPU_AVXVNNI | STERNA_CPU_AVX512 | STERNA_CPU_AVX512VNNI |
-         STERNA_CPU_AVX512BF16},
+         STERNA_CPU_AVX512BF16 | STERNA_CPU_AVX512VBMI},
     {"amx", STERNA_CPU_AMX,
      STERNA_CPU_AVX2 | STERNA_CPU_AVXVNNI | STERNA_CPU_AVX512 | STERNA_CPU_AVX512VNNI |
-         STERNA_CPU_AVX512BF16 | STERNA_CPU_AMX},
+         STERNA_CPU_AVX512BF16 | STERNA_CPU_AVX512VBMI | STERNA_CPU_AMX},
     {"neon", STERNA_CPU_NEON, STERNA_CPU_NEON},
     {"dotprod", STERNA_CPU_DOTPROD, STERNA_CPU_NEON | STERNA_CPU_DOTPROD},
     {"i8mm", STERNA_CPU_I8MM, STERNA_CPU_NEON | STERNA_CPU_DOTPROD | STERNA_CPU_I8MM},

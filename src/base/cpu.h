@@ -13,11 +13,12 @@ enum {
     STERNA_CPU_AVXVNNI = 1 << 1,    /* 256-bit vpdpbusd, VEX form */
     STERNA_CPU_AVX512 = 1 << 2,     /* F, BW, DQ, VL */
     STERNA_CPU_AVX512VNNI = 1 << 3, /* 512-bit vpdpbusd */
-    STERNA_CPU_AMX = 1 << 4,        /* tiles, int8, permission granted */
+    STERNA_CPU_AMX = 1 << 4,        /* tiles, int8, permission granted; comes with VBMI */
     STERNA_CPU_NEON = 1 << 5,
     STERNA_CPU_DOTPROD = 1 << 6,
     STERNA_CPU_I8MM = 1 << 7,
     STERNA_CPU_AVX512BF16 = 1 << 8, /* 512-bit vdpbf16ps; comes with the level avx512vnni */
+    STERNA_CPU_AVX512VBMI = 1 << 9, /* 512-bit byte permutes beside VNNI; same level */
 };
 
 /* The features of this machine (measured once). Asks the kernel for permission to use AMX where

@@ -4,9 +4,11 @@
 
 #include "device/device.h"
 #include "kernels/kernels.h"
+#include "kernels/tern5.h"
 
 typedef enum sterna_cpu_layout {
     STERNA_LAYOUT_TERN2,
+    STERNA_LAYOUT_TERN5,
     STERNA_LAYOUT_INT4,
     STERNA_LAYOUT_INT8,
     STERNA_LAYOUT_Q4K, /* K blocks as in the file, scales inside: device_cpu_k.c */
@@ -101,6 +103,8 @@ void sterna_cpu_scratch_free(sterna_cpu_scratch *scratch);
 /* Sets padded, groups and the walk of an integer matrix whose layout, activation, cols, group and
  * planes are known. */
 void sterna_cpu_place(sterna_weight *weight);
+/* The trios of a matrix whose walk is known (tern5). */
+tern5_map sterna_cpu_tern5(const sterna_weight *weight);
 /* Where column k of the first plane stands. */
 size_t sterna_cpu_column(const sterna_weight *weight, size_t k);
 /* Whether two matrices of the same input take the same quantised activations. */

@@ -4,9 +4,12 @@
 #include "base/half.h"
 #include "device/device_cpu_pack.h"
 
+/* `line` holds column k; tern5: is the panel. */
 static float int_code(const sterna_weight *weight, const uint8_t *line, size_t lane, size_t k)
 {
     switch (weight->layout) {
+    case STERNA_LAYOUT_TERN5:
+        return (float)(tern5_code(line, sterna_cpu_tern5(weight), lane, k) - 1);
     case STERNA_LAYOUT_TERN2: return (float)((line[4 * lane + k % 4] >> 2 * (k % 16 / 4) & 3) - 1);
     case STERNA_LAYOUT_INT4:
         return (float)((line[4 * lane + k % 4] >> 4 * (k % 8 / 4) & 15) - weight->zero);
@@ -18,8 +21,8 @@ static float int_code(const sterna_weight *weight, const uint8_t *line, size_t l
 static float packed_value(const sterna_weight *weight, size_t panel, size_t lane, size_t k)
 {
     const sterna_cpu_line *layout = &sterna_cpu_lines[weight->layout];
-    const uint8_t *line =
-        weight->codes + panel * weight->panel_bytes + k / layout->line_cols * layout->line_bytes;
+    const uint8_t *line = weight->codes + panel * weight->panel_bytes;
+    if (weight->layout != STERNA_LAYOUT_TERN5) line += k / layout->line_cols * layout->line_bytes;
     if (sterna_cpu_is_float(weight->layout)) {
         float value;
         uint16_t half;

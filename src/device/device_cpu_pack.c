@@ -14,10 +14,12 @@ enum { INT8_GROUP = 32 };
 
 /* What one thread needs to pack a panel. */
 typedef struct packer {
-    float *row;    /* [padded] */
-    int8_t *codes; /* [16][padded]: trits, or codes as packed */
-    float *scales; /* [16][groups] */
-    float *mins;   /* [16][groups] */
+    float *row;     /* [padded] */
+    int8_t *codes;  /* [16][padded]: trits, or codes as packed */
+    float *scales;  /* [16][groups] */
+    float *mins;    /* [16][groups] */
+    uint8_t *lines; /* tern5: a panel as tern2 */
+    bool threes;    /* tern5: a code 3 was met */
     /* the first row that cannot be packed, and why */
     uint64_t bad_row;
     const char *bad;
@@ -200,10 +202,25 @@ static void pack_int8(size_t padded, const int8_t *codes, uint8_t *out)
         }
 }
 
+/* Where the lines of a panel go: tern5 is made from lines of tern2. */
+static uint8_t *lines_of(const sterna_weight *weight, const packer *pack, size_t panel)
+{
+    if (weight->layout == STERNA_LAYOUT_TERN5) return pack->lines;
+    return weight->codes + panel * weight->panel_bytes;
+}
+
+static void finish_lines(const sterna_weight *weight, packer *pack, size_t panel)
+{
+    if (weight->layout != STERNA_LAYOUT_TERN5) return;
+    uint8_t *out = weight->codes + panel * weight->panel_bytes;
+    if (!sterna_cpu_pack_tern5(sterna_cpu_tern5(weight), weight->padded, pack->lines, out))
+        pack->threes = true;
+}
+
 static void pack_codes(const sterna_weight *weight, int8_t *codes, uint8_t *out)
 {
     size_t padded = weight->padded;
-    if (weight->layout == STERNA_LAYOUT_TERN2) {
+    if (weight->layout == STERNA_LAYOUT_TERN2 || weight->layout == STERNA_LAYOUT_TERN5) {
         for (size_t i = 0; i < STERNA_PANEL * padded; i++) codes[i]++;
         pack_tern2(padded, codes, out);
     } else if (weight->layout == STERNA_LAYOUT_INT4) {
@@ -239,7 +256,8 @@ static void pack_int_panel(const sterna_cpu_load *job, packer *pack, size_t pane
         }
         store_scales(job, pack, i);
     }
-    pack_codes(weight, pack->codes, weight->codes + panel * weight->panel_bytes);
+    pack_codes(weight, pack->codes, lines_of(weight, pack, panel));
+    finish_lines(weight, pack, panel);
 }
 
 /* The matrix is trits that stand where the kernels want them, from blocks that need no detour. */
@@ -256,15 +274,15 @@ static void pack_lines(const sterna_cpu_load *job, packer *pack, size_t panel)
     uint64_t rows[STERNA_PANEL] = {0};
     for (size_t lane = 0; lane < count; lane++) rows[lane] = source_row(job, first + lane);
     memset(pack->scales, 0, STERNA_PANEL * groups * sizeof(float));
-    int bad =
-        sterna_tensor_lines(job->tensor, rows, count, weight->codes + panel * weight->panel_bytes,
-                            pack->scales, groups);
+    int bad = sterna_tensor_lines(job->tensor, rows, count, lines_of(weight, pack, panel),
+                                  pack->scales, groups);
     if (bad >= 0) refuse(pack, rows[bad], "holds a code that is no trit");
     for (size_t lane = 0; lane < STERNA_PANEL; lane++) {
         const char *why = check_scales(job, pack, lane);
         if (why) refuse(pack, rows[lane], why);
         store_scales(job, pack, first + lane);
     }
+    finish_lines(weight, pack, panel);
 }
 
 static void pack_k_panel(const sterna_cpu_load *job, packer *pack, size_t panel)
@@ -322,7 +340,9 @@ static bool packer_new(const sterna_cpu_load *job, packer *pack)
     pack->codes = sterna_calloc(bytes ? weight->padded : 1, STERNA_PANEL);
     pack->scales = sterna_calloc(groups, STERNA_PANEL * sizeof(float));
     pack->mins = sterna_calloc(groups, STERNA_PANEL * sizeof(float));
-    return pack->row && pack->codes && pack->scales && pack->mins;
+    bool lines = weight->layout == STERNA_LAYOUT_TERN5;
+    if (lines) pack->lines = sterna_alloc(weight->padded / 16, 64);
+    return pack->row && pack->codes && pack->scales && pack->mins && (pack->lines || !lines);
 }
 
 static void packer_free(packer *pack)
@@ -331,6 +351,7 @@ static void packer_free(packer *pack)
     sterna_free(pack->codes);
     sterna_free(pack->scales);
     sterna_free(pack->mins);
+    sterna_free(pack->lines);
 }
 
 typedef struct pack_job {
@@ -354,7 +375,8 @@ static void pack_panels(void *context, size_t begin, size_t end, int thread)
             pack_int_panel(job->load, pack, panel);
 }
 
-sterna_status sterna_cpu_pack(sterna_cpu *cpu, const sterna_cpu_load *load, sterna_error *err)
+sterna_status sterna_cpu_pack(sterna_cpu *cpu, const sterna_cpu_load *load, bool *threes,
+                              sterna_error *err)
 {
     enum { GRAIN = 4 };
     const sterna_tensor *tensor = load->tensor;
@@ -365,6 +387,7 @@ sterna_status sterna_cpu_pack(sterna_cpu *cpu, const sterna_cpu_load *load, ster
         sterna_pool_run(cpu->pool, load->weight->panels, GRAIN, pack_panels,
                         &(pack_job){load, packers});
     for (int t = 0; packers && t < cpu->threads; t++) {
+        *threes |= packers[t].threes;
         if (packers[t].bad) refuse(&worst, packers[t].bad_row, packers[t].bad);
         packer_free(&packers[t]);
     }

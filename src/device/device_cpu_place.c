@@ -56,6 +56,11 @@ void sterna_cpu_place(sterna_weight *weight)
     weight->groups = weight->group ? weight->planes * groups : 0;
 }
 
+tern5_map sterna_cpu_tern5(const sterna_weight *weight)
+{
+    return tern5_map_of(weight->padded, weight->segment, weight->segments);
+}
+
 size_t sterna_cpu_column(const sterna_weight *weight, size_t k)
 {
     if (!weight->take) return k;

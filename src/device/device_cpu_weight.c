@@ -17,11 +17,11 @@
 enum { INT8_GROUP = 32, ACT_GROUP = 128, LARGE_PAGE = 2 << 20 };
 
 const sterna_cpu_line sterna_cpu_lines[] = {
-    [STERNA_LAYOUT_TERN2] = {"tern2", 16, 64},   [STERNA_LAYOUT_INT4] = {"int4", 8, 64},
-    [STERNA_LAYOUT_INT8] = {"int8", 4, 64},      [STERNA_LAYOUT_Q4K] = {"q4k", 256, 36 * 64},
-    [STERNA_LAYOUT_Q5K] = {"q5k", 256, 44 * 64}, [STERNA_LAYOUT_Q6K] = {"q6k", 256, 53 * 64},
-    [STERNA_LAYOUT_F32] = {"f32", 1, 64},        [STERNA_LAYOUT_F16] = {"f16", 1, 32},
-    [STERNA_LAYOUT_BF16] = {"bf16", 1, 32},
+    [STERNA_LAYOUT_TERN2] = {"tern2", 16, 64},   [STERNA_LAYOUT_TERN5] = {"tern5", 16, 64},
+    [STERNA_LAYOUT_INT4] = {"int4", 8, 64},      [STERNA_LAYOUT_INT8] = {"int8", 4, 64},
+    [STERNA_LAYOUT_Q4K] = {"q4k", 256, 36 * 64}, [STERNA_LAYOUT_Q5K] = {"q5k", 256, 44 * 64},
+    [STERNA_LAYOUT_Q6K] = {"q6k", 256, 53 * 64}, [STERNA_LAYOUT_F32] = {"f32", 1, 64},
+    [STERNA_LAYOUT_F16] = {"f16", 1, 32},        [STERNA_LAYOUT_BF16] = {"bf16", 1, 32},
 };
 
 /* A scale per token leaves no room for padded segments. */
@@ -93,6 +93,17 @@ static bool has_scales(const sterna_weight *weight)
     return weight->group && !sterna_cpu_is_k(weight->layout);
 }
 
+/* Trits whose segments can stand side by side, where a kernel is made for that: a sixth less to
+ * read. */
+static bool takes_tern5(const sterna_cpu_load *job)
+{
+    const sterna_weight *weight = job->weight;
+    bool fits = weight->segments == 1 || weight->segment % TERN5_COLS == 0;
+    return weight->layout == STERNA_LAYOUT_TERN2 &&
+           job->kernels->matmul_tern5 != sterna_matmul_tern5_ref && !job->threes && fits &&
+           sterna_cpu_tern5(weight).trios;
+}
+
 /* Sizes and the walk, after the layout. */
 static bool measure(const sterna_cpu_load *job)
 {
@@ -106,6 +117,10 @@ static bool measure(const sterna_cpu_load *job)
     if (!sterna_mul_size(weight->padded / layout->line_cols, layout->line_bytes,
                          &weight->panel_bytes))
         return false;
+    if (takes_tern5(job)) {
+        weight->layout = STERNA_LAYOUT_TERN5;
+        weight->panel_bytes = tern5_panel_bytes(sterna_cpu_tern5(weight), weight->padded);
+    }
     size_t scale_count = has_scales(weight) ? job->has_min ? 2 : 1 : 0;
     weight->bytes =
         weight->panels * (weight->panel_bytes + STERNA_PANEL * sizeof(float) +
@@ -122,6 +137,17 @@ static void *streamed(size_t count, size_t size)
     uintptr_t end = ((uintptr_t)block + count * size) / LARGE_PAGE * LARGE_PAGE;
     if (block && begin < end) madvise((void *)begin, end - begin, MADV_HUGEPAGE);
     return block;
+}
+
+static void free_arrays(sterna_weight *weight)
+{
+    sterna_free(weight->codes);
+    sterna_free(weight->scales);
+    sterna_free(weight->mins);
+    sterna_free(weight->factors);
+    weight->codes = NULL;
+    weight->scales = weight->mins = NULL;
+    weight->factors = NULL;
 }
 
 static sterna_status allocate(sterna_cpu_load *job, sterna_error *err)
@@ -183,10 +209,11 @@ static sterna_status check_rows(const sterna_cpu_load *job, sterna_error *err)
 
 static void name_weight(const sterna_kernels *kernels, bool has_min, sterna_weight *weight)
 {
-    const char *suffixes[] = {
-        kernels->matmul_tern2_suffix, kernels->matmul_int4_suffix, kernels->matmul_int8_suffix,
-        kernels->matmul_q4k_suffix,   kernels->matmul_q5k_suffix,  kernels->matmul_q6k_suffix,
-        kernels->matmul_f32_suffix,   kernels->matmul_f16_suffix,  kernels->matmul_bf16_suffix};
+    const char *suffixes[] = {kernels->matmul_tern2_suffix, kernels->matmul_tern5_suffix,
+                              kernels->matmul_int4_suffix,  kernels->matmul_int8_suffix,
+                              kernels->matmul_q4k_suffix,   kernels->matmul_q5k_suffix,
+                              kernels->matmul_q6k_suffix,   kernels->matmul_f32_suffix,
+                              kernels->matmul_f16_suffix,   kernels->matmul_bf16_suffix};
     const char *name = sterna_cpu_lines[weight->layout].name;
     if (sterna_cpu_is_float(weight->layout) || sterna_cpu_is_k(weight->layout))
         snprintf(weight->layout_name, sizeof weight->layout_name, "%s", name);
@@ -197,6 +224,17 @@ static void name_weight(const sterna_kernels *kernels, bool has_min, sterna_weig
         snprintf(weight->layout_name, sizeof weight->layout_name, "%s row", name);
     snprintf(weight->kernel_name, sizeof weight->kernel_name, "%s_%s", name,
              suffixes[weight->layout]);
+}
+
+/* With room for code 3. */
+static sterna_status pack_again(sterna_cpu *cpu, sterna_cpu_load *job, sterna_error *err)
+{
+    sterna_weight *weight = job->weight;
+    free_arrays(weight);
+    weight->layout = STERNA_LAYOUT_TERN2;
+    measure(job);
+    sterna_status status = allocate(job, err);
+    return status ? status : sterna_cpu_pack(cpu, job, &job->threes, err);
 }
 
 /* Packs what `job` names into its weight. */
@@ -216,7 +254,9 @@ static sterna_status make_weight(sterna_cpu *cpu, sterna_cpu_load *job, sterna_e
         status =
             copy_hadamard(&options->inverse_hadamard, weight->cols, name, &weight->inverse, err);
     if (!status && !cpu->plan) status = allocate(job, err);
-    if (!status && !cpu->plan) status = sterna_cpu_pack(cpu, job, err);
+    if (!status && !cpu->plan) status = sterna_cpu_pack(cpu, job, &job->threes, err);
+    if (!status && job->threes && weight->layout == STERNA_LAYOUT_TERN5)
+        status = pack_again(cpu, job, err);
     name_weight(&cpu->kernels, job->has_min, weight);
     return status;
 }
@@ -280,10 +320,7 @@ void sterna_cpu_weight_free(sterna_device *device, sterna_weight *weight)
     if (!weight) return;
     sterna_cpu_weight_free(device, weight->outliers);
     sterna_free(weight->outlier_columns);
-    sterna_free(weight->codes);
-    sterna_free(weight->scales);
-    sterna_free(weight->mins);
-    sterna_free(weight->factors);
+    free_arrays(weight);
     sterna_free((void *)(uintptr_t)weight->hadamard.signs);
     sterna_free((void *)(uintptr_t)weight->inverse.signs);
     sterna_free(weight);

@@ -9,6 +9,7 @@
  * Packed matrices come in panels of 16 rows. A line is 64 bytes of a panel:
  *   tern2  16 columns; byte 4*r + c holds columns 4*f + c (f = 0..3) of row r in bits 2f..2f+1, as
  *          code = trit + 1 (3 = +2, which Q2_0 has)
+ *   tern5  trits only, three in five bits: tern5.h
  *   int4    8 columns; byte 4*r + c holds column c (low half) and 4 + c (high half) of row r, 0..15
  *   int8    4 columns; byte 4*r + c holds column c of row r, signed
  *   f32, f16, bf16  1 column; element r is row r (64 or 32 bytes)
@@ -36,10 +37,10 @@ enum {
  *
  * Columns are cut into segments of `segment` columns (a multiple of 16; the last may be shorter):
  * all columns of a segment share one weight scale per row and one activation scale per token.
- *   isum = sum(code * x) - zero * x_sum[s]                  exact
- *   acc  = fma((float)isum, x_scale[s] * scale[s / segments_per_scale], acc)
- *   acc  = fma(x_offset[s], min[s / segments_per_scale], acc)  where the matrix has mins
- * for s = 0, 1, ...; y = acc * factor. Products and sums round to nearest even.
+ * tern5: a multiple of 32 where there are several. isum = sum(code * x) - zero * x_sum[s] exact acc
+ * = fma((float)isum, x_scale[s] * scale[s / segments_per_scale], acc) acc  = fma(x_offset[s], min[s
+ * / segments_per_scale], acc)  where the matrix has mins for s = 0, 1, ...; y = acc * factor.
+ * Products and sums round to nearest even.
  */
 typedef struct sterna_int_tile {
     /* `panels` panels; the next one stands codes_step bytes, scales_step float16s, row_step floats
@@ -55,7 +56,7 @@ typedef struct sterna_int_tile {
 
     size_t cols; /* padded: a multiple of 16 */
     size_t segment, segments, segments_per_scale;
-    int32_t zero; /* the code of a zero weight (int4, int8); tern2 has 1 */
+    int32_t zero; /* the code of a zero weight (int4, int8); tern2 and tern5 have 1 */
 
     size_t n;        /* tokens, >= 1 */
     const int8_t *x; /* [n][x_stride], -127..127, zero from the real columns to `cols` */
@@ -190,6 +191,7 @@ typedef uint64_t sterna_peak_fn(size_t rounds);
 /* The slots: STERNA_SLOT(name, type of function). */
 #define STERNA_SLOTS(STERNA_SLOT)                                                                  \
     STERNA_SLOT(matmul_tern2, sterna_matmul_int_fn)                                                \
+    STERNA_SLOT(matmul_tern5, sterna_matmul_int_fn)                                                \
     STERNA_SLOT(matmul_int4, sterna_matmul_int_fn)                                                 \
     STERNA_SLOT(matmul_int8, sterna_matmul_int_fn)                                                 \
     STERNA_SLOT(matmul_q4k, sterna_matmul_int_fn)                                                  \

@@ -1,5 +1,5 @@
 /* The AMX kernels over a model of the tile instructions in plain C: eight tiles of 16 rows of 64
- * bytes. checkkernels runs them as "<slot>_amxmodel" on machines with AVX-512 VNNI, so that their
+ * bytes. checkkernels runs them as "<slot>_amxmodel" on machines with AVX-512 VBMI, so that their
  * layout and arithmetic are tested where there is no AMX. */
 #include <stddef.h>
 #include <stdint.h>
@@ -52,6 +52,7 @@ static void model_product(int c, int a, int b)
 #include "kernels/kernels.h"
 
 sterna_slot_matmul_tern2 sterna_matmul_tern2_amxmodel;
+sterna_slot_matmul_tern5 sterna_matmul_tern5_amxmodel;
 sterna_slot_matmul_int4 sterna_matmul_int4_amxmodel;
 sterna_slot_matmul_int8 sterna_matmul_int8_amxmodel;
 sterna_slot_peak sterna_peak_amxmodel;

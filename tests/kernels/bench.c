@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "checks.h"
+#include "kernels/tern5.h"
 
 /* Seconds of this thread's own work: other processes on the machine do not count. */
 static double cpu_now(void)
@@ -102,12 +103,25 @@ static void bench_int(sterna_matmul_int_fn *kernel, size_t panel_bytes, bool min
     free(x);
 }
 
+static const size_t ternary_groups[] = {0, 128, 64, 32};
+
 void bench_matmul_tern2(sterna_matmul_int_fn *kernel)
 {
-    static const size_t counts[] = {1, 8, 128}, groups[] = {0, 128, 64, 32};
+    static const size_t counts[] = {1, 8, 128};
     for (size_t i = 0; i < 3; i++)
         for (size_t g = 0; g < 4; g++)
-            bench_int(kernel, COLS / 16 * 64, false, groups[g], counts[i]);
+            bench_int(kernel, COLS / 16 * 64, false, ternary_groups[g], counts[i]);
+}
+
+void bench_matmul_tern5(sterna_matmul_int_fn *kernel)
+{
+    static const size_t counts[] = {1, 8, 128};
+    for (size_t i = 0; i < 3; i++)
+        for (size_t g = 0; g < 4; g++) {
+            size_t segment = ternary_groups[g] ? ternary_groups[g] : COLS;
+            tern5_map map = tern5_map_of(COLS, segment, COLS / segment);
+            bench_int(kernel, tern5_panel_bytes(map, COLS), false, ternary_groups[g], counts[i]);
+        }
 }
 
 static void bench_dense(sterna_matmul_int_fn *kernel, size_t panel_bytes, bool mins, size_t group)

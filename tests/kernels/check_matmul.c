@@ -4,19 +4,21 @@
 
 #include "base/half.h"
 #include "checks.h"
+#include "kernels/tern5.h"
 
 /* ---- integer matmuls ---- */
 
-/* What `cols` columns of a panel take, and where scales are. */
+/* What `cols` columns of a panel take (tern5: 0, its map tells), and where scales are. */
 typedef struct int_layout {
     size_t cols, bytes;
     size_t segment;   /* records with scales inside: the columns of each; 0 = scales outside */
     size_t halves[2]; /* bytes of a row's block that hold float16s */
 } int_layout;
 
-static const int_layout tern2 = {16, 64, 0, {0, 0}}, int4 = {8, 64, 0, {0, 0}},
-                        int8 = {4, 64, 0, {0, 0}}, q4k = {256, 36 * 64, 32, {0, 2}},
-                        q5k = {256, 44 * 64, 32, {0, 2}}, q6k = {256, 53 * 64, 16, {208, 208}};
+static const int_layout tern2 = {16, 64, 0, {0, 0}}, tern5 = {0, 0, 0, {0, 0}},
+                        int4 = {8, 64, 0, {0, 0}}, int8 = {4, 64, 0, {0, 0}},
+                        q4k = {256, 36 * 64, 32, {0, 2}}, q5k = {256, 44 * 64, 32, {0, 2}},
+                        q6k = {256, 53 * 64, 16, {208, 208}};
 
 /* Scales of records that are numbers. */
 static void fill_record_halves(const int_layout *layout, uint8_t *codes, size_t bytes)
@@ -36,12 +38,19 @@ static size_t cols_of_case(const int_layout *layout)
     return 16 * (1 + below(below(4) ? 20 : 80));
 }
 
+static size_t panel_bytes_of(const int_layout *layout, const sterna_int_tile *tile)
+{
+    if (layout->cols) return tile->cols / layout->cols * layout->bytes;
+    return tern5_panel_bytes(tern5_map_of(tile->cols, tile->segment, tile->segments), tile->cols);
+}
+
 static bool int_case(sterna_matmul_int_fn *kernel, sterna_matmul_int_fn *law,
                      const int_layout *layout)
 {
     static const size_t groups[] = {16, 32, 48, 64, 128, 256};
     size_t cols = cols_of_case(layout);
     size_t segment = layout->segment ? layout->segment : below(3) ? groups[below(6)] : cols;
+    if (!layout->cols && segment % TERN5_COLS) segment = cols;
     if (segment > cols) segment = cols;
     unsigned style = (unsigned)below(6), x_style = (unsigned)below(5);
     size_t n = below(2) ? 1 + below(9) : 1 + below(40), panels = 1 + below(5), gap = below(3);
@@ -50,7 +59,7 @@ static bool int_case(sterna_matmul_int_fn *kernel, sterna_matmul_int_fn *law,
     tile.segments_per_scale = 1 + below(3);
     tile.zero = (int32_t)below(2) * 8 + (int32_t)below(2) * 8;
     size_t groups_count = (tile.segments + tile.segments_per_scale - 1) / tile.segments_per_scale;
-    size_t panel_bytes = cols / layout->cols * layout->bytes, panel_scales = groups_count * 16;
+    size_t panel_bytes = panel_bytes_of(layout, &tile), panel_scales = groups_count * 16;
     tile.codes_step = panel_bytes * (1 + gap);
     tile.scales_step = panel_scales * (1 + gap);
     tile.row_step = 16 * (1 + gap);
@@ -128,6 +137,11 @@ static void int_cases(sterna_matmul_int_fn *kernel, sterna_matmul_int_fn *law,
 void check_matmul_tern2(sterna_matmul_int_fn *kernel)
 {
     int_cases(kernel, sterna_matmul_tern2_ref, &tern2);
+}
+
+void check_matmul_tern5(sterna_matmul_int_fn *kernel)
+{
+    int_cases(kernel, sterna_matmul_tern5_ref, &tern5);
 }
 
 void check_matmul_int4(sterna_matmul_int_fn *kernel)

@@ -58,10 +58,11 @@ int main(int argc, char **argv)
 #include "kernels/kernels.list"
 #ifdef STERNA_TEST_AMX_MODEL
     if (!bench) {
-        STERNA_KERNEL(matmul_tern2, amxmodel, STERNA_CPU_AVX512VNNI)
-        STERNA_KERNEL(matmul_int4, amxmodel, STERNA_CPU_AVX512VNNI)
-        STERNA_KERNEL(matmul_int8, amxmodel, STERNA_CPU_AVX512VNNI)
-        STERNA_KERNEL(peak, amxmodel, STERNA_CPU_AVX512VNNI)
+        STERNA_KERNEL(matmul_tern2, amxmodel, STERNA_CPU_AVX512VBMI)
+        STERNA_KERNEL(matmul_tern5, amxmodel, STERNA_CPU_AVX512VBMI)
+        STERNA_KERNEL(matmul_int4, amxmodel, STERNA_CPU_AVX512VBMI)
+        STERNA_KERNEL(matmul_int8, amxmodel, STERNA_CPU_AVX512VBMI)
+        STERNA_KERNEL(peak, amxmodel, STERNA_CPU_AVX512VBMI)
     }
 #endif
 #undef STERNA_KERNEL

@@ -18,6 +18,7 @@ STERNA_SLOTS(STERNA_SLOT)
 
 #ifdef STERNA_TEST_AMX_MODEL /* amx_model.c */
 sterna_slot_matmul_tern2 sterna_matmul_tern2_amxmodel;
+sterna_slot_matmul_tern5 sterna_matmul_tern5_amxmodel;
 sterna_slot_matmul_int4 sterna_matmul_int4_amxmodel;
 sterna_slot_matmul_int8 sterna_matmul_int8_amxmodel;
 sterna_slot_peak sterna_peak_amxmodel;

@@ -385,6 +385,52 @@ static void bad_weights_are_refused(void **state)
     device->close(device);
 }
 
+/* Three trits in five bits where the processor has byte permutes, and room for Q2_0's code 3 where
+ * a tensor needs it. */
+static void ternary_layouts(void **state)
+{
+    (void)state;
+    static const struct {
+        sterna_type type;
+        uint64_t cols;
+        const char *layout;
+        uint64_t bytes; /* of 32 rows */
+    } cases[] = {
+        /* 6 groups of 128: two trios of 20 lines a panel, 3 scales and a factor a row */
+        {STERNA_TYPE_TQ2_0, 768, "tern5 g256", 2 * 40 * 64 + 32 * (3 * 2 + 4)},
+        /* 4 groups: one trio and 8 lines */
+        {STERNA_TYPE_PQ2_0, 512, "tern5 g128", 2 * (20 + 8) * 64 + 32 * (4 * 2 + 4)},
+        {STERNA_TYPE_PQ2_0, 256, "tern2 g128", 2 * 16 * 64 + 32 * (2 * 2 + 4)},
+        {STERNA_TYPE_Q2_0, 768, "tern2 g64", 2 * 48 * 64 + 32 * (12 * 2 + 4)}, /* all four codes */
+    };
+    sterna_device *best = open_with(2, sterna_cpu_features()), *plain = open_with(2, 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sterna_tensor tensor = random_tensor(cases[i].type, cases[i].cols, 32);
+        sterna_weight_options options = {0};
+        sterna_weight *weight = NULL;
+        sterna_weight_info info;
+        for (long n = 0; !weight; n++) { /* every allocation may fail */
+            sterna_alloc_fail_after(n);
+            sterna_status status = best->weight_load(best, &tensor, &options, &weight, NULL);
+            sterna_alloc_fail_after(-1);
+            assert_int_equal(status, weight ? STERNA_OK : STERNA_ERROR_MEMORY);
+        }
+        best->weight_info(weight, &info);
+        if (sterna_cpu_features() & STERNA_CPU_AVX512VBMI) {
+            assert_string_equal(info.layout, cases[i].layout);
+            assert_int_equal(info.bytes, cases[i].bytes);
+        }
+        best->weight_free(best, weight);
+        assert_int_equal(plain->weight_load(plain, &tensor, &options, &weight, NULL), STERNA_OK);
+        plain->weight_info(weight, &info);
+        assert_memory_equal(info.layout, "tern2", 5);
+        plain->weight_free(plain, weight);
+        free((void *)(uintptr_t)tensor.data);
+    }
+    best->close(best);
+    plain->close(plain);
+}
+
 static void hadamard_inputs(void **state)
 {
     (void)state;
@@ -683,6 +729,7 @@ int main(void)
         cmocka_unit_test(results_do_not_depend_on_the_split),
         cmocka_unit_test(rows_slice_and_order),
         cmocka_unit_test(bad_weights_are_refused),
+        cmocka_unit_test(ternary_layouts),
         cmocka_unit_test(hadamard_inputs),
         cmocka_unit_test(small_operations),
         cmocka_unit_test(rotations),

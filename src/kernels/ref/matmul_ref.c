@@ -3,22 +3,31 @@
 
 #include "base/half.h"
 #include "kernels/kernels.h"
+#include "kernels/tern5.h"
 
 /* The code of row r, column k of a panel. */
-typedef int32_t code_fn(const uint8_t *panel, size_t r, size_t k);
+typedef int32_t code_fn(const sterna_int_tile *tile, const uint8_t *panel, size_t r, size_t k);
 
-static int32_t tern2_code(const uint8_t *panel, size_t r, size_t k)
+static int32_t tern2_code(const sterna_int_tile *tile, const uint8_t *panel, size_t r, size_t k)
 {
+    (void)tile;
     return panel[k / 16 * 64 + 4 * r + k % 4] >> 2 * (k % 16 / 4) & 3;
 }
 
-static int32_t int4_code(const uint8_t *panel, size_t r, size_t k)
+static int32_t tern5_code_of(const sterna_int_tile *tile, const uint8_t *panel, size_t r, size_t k)
 {
+    return tern5_code(panel, tern5_map_of(tile->cols, tile->segment, tile->segments), r, k);
+}
+
+static int32_t int4_code(const sterna_int_tile *tile, const uint8_t *panel, size_t r, size_t k)
+{
+    (void)tile;
     return panel[k / 8 * 64 + 4 * r + k % 4] >> 4 * (k % 8 / 4) & 15;
 }
 
-static int32_t int8_code(const uint8_t *panel, size_t r, size_t k)
+static int32_t int8_code(const sterna_int_tile *tile, const uint8_t *panel, size_t r, size_t k)
 {
+    (void)tile;
     return (int8_t)panel[k / 4 * 64 + 4 * r + k % 4];
 }
 
@@ -36,7 +45,8 @@ static inline __attribute__((always_inline)) void matmul_int(const sterna_int_ti
                 if (end > tile->cols) end = tile->cols;
                 int32_t isum[STERNA_PANEL] = {0};
                 for (size_t k = begin; k < end; k++)
-                    for (size_t r = 0; r < STERNA_PANEL; r++) isum[r] += code(codes, r, k) * x[k];
+                    for (size_t r = 0; r < STERNA_PANEL; r++)
+                        isum[r] += code(tile, codes, r, k) * x[k];
 
                 size_t at = p * tile->scales_step + s / tile->segments_per_scale * STERNA_PANEL;
                 float x_scale = tile->x_scales[s * tile->x_step + t];
@@ -59,6 +69,11 @@ static inline __attribute__((always_inline)) void matmul_int(const sterna_int_ti
 void sterna_matmul_tern2_ref(const sterna_int_tile *tile)
 {
     matmul_int(tile, tern2_code, 1);
+}
+
+void sterna_matmul_tern5_ref(const sterna_int_tile *tile)
+{
+    matmul_int(tile, tern5_code_of, 1);
 }
 
 void sterna_matmul_int4_ref(const sterna_int_tile *tile)

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "kernels/kernels.h"
+#include "kernels/x86/tern5_avx512vbmi.h"
 
 #ifndef STERNA_AMX_MODEL
 #define STERNA_AMX(name)           sterna_##name##_amx
@@ -28,7 +29,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-typedef enum layout { TERN2, INT4, INT8 } layout;
+typedef enum layout { TERN2, TERN5, INT4, INT8 } layout;
 
 enum {
     STEP = 64, /* columns of a tile product */
@@ -49,13 +50,16 @@ INLINE size_t fields_of(layout L)
     return L == TERN2 ? 4 : L == INT4 ? 2 : 1;
 }
 
-/* Columns k .. k+63 (or to `cols`, then zeros) of a panel as 16 rows of 4 columns x 16 rows. */
-INLINE void unpack(const uint8_t *panel, size_t k, size_t cols, layout L, int8_t *out)
+/* `width` columns from k on (zeros beyond `cols`) of a panel of lines as rows of 4 columns x 16
+ * rows.
+ */
+INLINE void unpack_lines(const uint8_t *panel, size_t k, size_t cols, size_t width, layout L,
+                         int8_t *out)
 {
     const size_t F = fields_of(L);
     const uint8_t *line = panel + k / (4 * F) * 64;
-    size_t count = cols - k < STEP ? cols - k : STEP;
-    for (size_t c = 0; c < STEP; c += 4 * F, line += 64, out += 64 * F) {
+    size_t count = cols - k < width ? cols - k : width;
+    for (size_t c = 0; c < width; c += 4 * F, line += 64, out += 64 * F) {
         __m512i v = _mm512_setzero_si512();
         if (c < count) v = _mm512_load_si512((const void *)line);
         if (L == TERN2) {
@@ -76,6 +80,35 @@ INLINE void unpack(const uint8_t *panel, size_t k, size_t cols, layout L, int8_t
     }
 }
 
+/* Columns k .. k+31 of a trio (tern5.h) as 8 rows of 4 columns x 16 rows. */
+INLINE void unpack_block(const uint8_t *panel, tern5_map map, size_t k, int8_t *out)
+{
+    size_t trio = k / (3 * map.run), c = k % map.run;
+    const uint8_t *block = panel + trio * tern5_trio_bytes(map) + c / TERN5_COLS * TERN5_BYTES;
+    size_t run = k / map.run % 3;
+#pragma GCC unroll 8
+    for (size_t j = 0; j < TERN5_FIELDS; j++)
+        _mm512_store_si512((void *)(out + 64 * j),
+                           _mm512_permutexvar_epi8(tern5_field(block, j), tern5_table(run, j)));
+}
+
+/* Columns k .. k+63 (or to `cols`, then zeros) of a panel as 16 rows of 4 columns x 16 rows. */
+INLINE void unpack(const sterna_int_tile *tile, const uint8_t *panel, size_t k, size_t cols,
+                   layout L, int8_t *out)
+{
+    if (L == TERN5) {
+        tern5_map map = tern5_map_of(tile->cols, tile->segment, tile->segments);
+        size_t trios = tern5_trio_cols(map);
+        if (k < trios) unpack_block(panel, map, k, out);
+        if (k + TERN5_COLS < trios) unpack_block(panel, map, k + TERN5_COLS, out + STEP * 8);
+        if (k + STEP <= trios) return;
+        size_t done = k < trios ? TERN5_COLS : 0;
+        unpack_lines(panel + map.trios * tern5_trio_bytes(map), k + done - trios, cols - trios,
+                     STEP - done, TERN2, out + 16 * done);
+        return;
+    }
+    unpack_lines(panel, k, cols, STEP, L, out);
+}
 /* Where the A tile of token tile i at column k is, and its stride. */
 INLINE const int8_t *activations(const sterna_int_tile *tile, size_t t, size_t k, workspace *work,
                                  size_t i, size_t *stride)
@@ -99,10 +132,10 @@ INLINE void products(const sterna_int_tile *tile, const uint8_t *const panels[2]
     if (P == 2) TILE_ZERO(1);
     if (T == 2) TILE_ZERO(2);
     if (T == 2 && P == 2) TILE_ZERO(3);
-    for (size_t p = 0; p < P; p++) unpack(panels[p], begin, end, L, work->b[0][p]);
+    for (size_t p = 0; p < P; p++) unpack(tile, panels[p], begin, end, L, work->b[0][p]);
     for (size_t k = begin, parity = 0; k < end; k += STEP, parity ^= 1) {
         for (size_t p = 0; p < P && k + STEP < end; p++)
-            unpack(panels[p], k + STEP, end, L, work->b[parity ^ 1][p]);
+            unpack(tile, panels[p], k + STEP, end, L, work->b[parity ^ 1][p]);
         size_t stride;
         const int8_t *a = activations(tile, t, k, work, 0, &stride);
         TILE_LOAD(4, a, stride);
@@ -152,7 +185,7 @@ INLINE void flush(const sterna_int_tile *tile, size_t p, size_t t, size_t s, int
 INLINE void block(const sterna_int_tile *tile, size_t p, size_t t, layout L, size_t T, size_t P,
                   workspace *work)
 {
-    const int32_t zero = L == TERN2 ? 1 : tile->zero;
+    const int32_t zero = L == TERN2 || L == TERN5 ? 1 : tile->zero;
     const uint8_t *panels[2] = {tile->codes + p * tile->codes_step,
                                 tile->codes + (p + P - 1) * tile->codes_step};
     memset(work->acc, 0, sizeof work->acc);
@@ -226,6 +259,11 @@ INLINE void matmul_int(const sterna_int_tile *tile, layout L, sterna_matmul_int_
 void STERNA_AMX(matmul_tern2)(const sterna_int_tile *tile)
 {
     matmul_int(tile, TERN2, sterna_matmul_tern2_avx512vnni);
+}
+
+void STERNA_AMX(matmul_tern5)(const sterna_int_tile *tile)
+{
+    matmul_int(tile, TERN5, sterna_matmul_tern5_avx512vbmi);
 }
 
 void STERNA_AMX(matmul_int4)(const sterna_int_tile *tile)

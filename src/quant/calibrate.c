@@ -9,6 +9,7 @@
 #include "base/rng.h"
 #include "run/likelihood.h"
 #include "run/session.h"
+#include "run/text.h"
 
 enum {
     MAX_TEXT_BYTES = 256 << 20,
@@ -231,35 +232,48 @@ size_t sterna_calibration_usual_tokens(const sterna_config *config)
     return tokens < MOST_TOKENS ? (size_t)tokens : MOST_TOKENS;
 }
 
-static sterna_status make(sterna_model *model, const char *text, size_t size,
-                          const sterna_calibration_options *options, sterna_calibration *out,
-                          sterna_error *err)
+/* How many windows there are and how many of them the model writes, for a text of `count` tokens.
+ */
+static void count_windows(const sterna_calibration_options *options, const sterna_config *config,
+                          size_t count, sterna_calibration *out)
 {
-    int32_t *tokens = NULL;
-    size_t count = 0;
-    const sterna_config *config = sterna_decoder_config(model->decoder);
-    uint32_t context = config->context;
     size_t wanted = options->tokens ? options->tokens : sterna_calibration_usual_tokens(config);
-    sterna_status status = sterna_encode(model->tokenizer, text, size, 0, &tokens, &count, err);
-    if (status) return status;
-    out->length = context < STERNA_CALIBRATION_WINDOW ? context : STERNA_CALIBRATION_WINDOW;
+    out->length =
+        config->context < STERNA_CALIBRATION_WINDOW ? config->context : STERNA_CALIBRATION_WINDOW;
     out->windows = (wanted + out->length - 1) / out->length;
     size_t whole = count / out->length;
     size_t from_text = options->text_only ? out->windows : (out->windows * 5 + 7) / 8;
-    if (count < 2)
-        status = sterna_fail(err, STERNA_ERROR_ARGUMENT, "%s holds no calibration text",
-                             options->path ? options->path : "the built-in set");
     if (from_text > whole) from_text = whole;
     if (options->text_only) out->windows = from_text;
     out->generated = out->windows - from_text;
-    size_t ids;
+}
+
+static sterna_status make(const char *path, const sterna_config *config,
+                          const sterna_tokenizer *tokenizer, const sterna_buffer *text,
+                          const sterna_calibration_options *options, sterna_calibration *out,
+                          sterna_error *err)
+{
+    const sterna_model_options load = {.threads = options->threads,
+                                       .progress = options->progress,
+                                       .progress_context = options->progress_context};
+    sterna_model *model = NULL;
+    int32_t *tokens = NULL;
+    size_t count = 0, ids;
+    sterna_status status =
+        sterna_encode(tokenizer, text->data, text->size, 0, &tokens, &count, err);
+    if (status) return status;
+    count_windows(options, config, count, out);
+    if (count < 2)
+        status = sterna_fail(err, STERNA_ERROR_ARGUMENT, "%s holds no calibration text",
+                             options->path ? options->path : "the built-in set");
     if (!status && (!sterna_mul_size(out->windows, out->length, &ids) ||
                     !(out->ids = sterna_alloc(ids, sizeof *out->ids))))
         status = sterna_fail_memory(err, "the calibration windows");
-    if (!status) {
-        spread(tokens, count, sterna_beginning(model->tokenizer), from_text, out);
-        status = generate(model, tokens, count, options, out, err);
-    }
+    if (!status)
+        spread(tokens, count, sterna_beginning(tokenizer), out->windows - out->generated, out);
+    if (!status && out->generated) status = sterna_run_open(path, &load, &model, err);
+    if (!status && out->generated) status = generate(model, tokens, count, options, out, err);
+    sterna_run_close(model);
     sterna_free(tokens);
     return status;
 }
@@ -267,10 +281,9 @@ static sterna_status make(sterna_model *model, const char *text, size_t size,
 sterna_status sterna_calibration_make(const char *path, const sterna_calibration_options *options,
                                       sterna_calibration *out, sterna_error *err)
 {
-    const sterna_model_options load = {.threads = options->threads,
-                                       .progress = options->progress,
-                                       .progress_context = options->progress_context};
-    sterna_model *model = NULL;
+    sterna_model_file *file = NULL;
+    sterna_config config = {0};
+    sterna_tokenizer *tokenizer = NULL;
     sterna_buffer text = {0};
     *out = (sterna_calibration){0};
     if (options->tokens > MAX_TOKENS)
@@ -278,15 +291,19 @@ sterna_status sterna_calibration_make(const char *path, const sterna_calibration
                            "%zu calibration tokens are more than the limit of %d", options->tokens,
                            MAX_TOKENS);
     sterna_status status = read_text(options->path, &text, err);
-    if (!status) status = sterna_run_open(path, &load, &model, err);
-    if (!status && !model->tokenizer)
+    if (!status) status = sterna_model_file_open(path, NULL, &file, err);
+    if (!status) status = sterna_config_read(file, &config, err);
+    if (!status) status = sterna_load_tokenizer(file, config.vocabulary, &tokenizer, err);
+    sterna_model_file_close(file);
+    if (!status && !tokenizer)
         status = sterna_fail(err, STERNA_ERROR_UNSUPPORTED,
                              "%s: the model's files hold no tokenizer, so it cannot be calibrated; "
                              "quantize it with the method itf",
                              path);
-    if (!status) status = make(model, text.data, text.size, options, out, err);
+    if (!status) status = make(path, &config, tokenizer, &text, options, out, err);
     if (!status) digest_text(&text, out);
-    sterna_run_close(model);
+    sterna_tokenizer_free(tokenizer);
+    sterna_config_free(&config);
     sterna_buffer_free(&text);
     if (status) sterna_calibration_free(out);
     return status;

@@ -36,8 +36,8 @@ typedef struct sterna_calibration_options {
     void *progress_context;
 } sterna_calibration_options;
 
-/* Loads the model at `model` for its tokenizer and to write, and lets it go again. Fails when it
- * holds no tokenizer or the file holds no text. */
+/* Reads the tokenizer of the model at `model`, loads it where it has windows to write, and lets it
+ * go again. Fails when it holds no tokenizer or the file holds no text. */
 sterna_status sterna_calibration_make(const char *model, const sterna_calibration_options *options,
                                       sterna_calibration *out, sterna_error *err);
 /* How many tokens are worth their time: as many as a fixed amount of work allows, from 16,384 (the

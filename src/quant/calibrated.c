@@ -122,6 +122,13 @@ static sterna_status make_calibration(const char *in, const sterna_settings *set
     sterna_status status = sterna_calibration_make(in, &settings->calibration, out, err);
     if (status == STERNA_ERROR_UNSUPPORTED)
         sterna_fail_prefix(err, "calibration runs the model (--method itf does not)");
+    if (!status && out->windows == 0)
+        status = sterna_fail(err, STERNA_ERROR_ARGUMENT,
+                             "%s holds less than a window of %zu tokens, and the model has no room "
+                             "to write more; choose a longer text",
+                             settings->calibration.path ? settings->calibration.path
+                                                        : "the built-in calibration text",
+                             out->length);
     if (status) return status;
     sterna_ranks_share(out->ids, out->windows * out->length * sizeof *out->ids);
     if (!journal) return STERNA_OK;

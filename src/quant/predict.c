@@ -84,6 +84,7 @@ static void predict_fit(const sterna_workload *w, const sizes *s, sterna_predict
                         4 * s->width * s->width + s->fit + 4.5 * s->most + 4.5 * s->table +
                         2 * workspace_bytes(s, w->length) + 2 * cache + 8 * w->length * s->widest +
                         4 * w->length * s->width + w->ternary_bytes;
+    if (w->text_only || w->finished) return;
     double sessions = fmin(STERNA_CALIBRATION_SESSIONS, ceil(w->tokens / w->length * 3 / 8));
     out->text_bytes =
         PROCESS_BYTES + w->loaded_bytes +
@@ -200,7 +201,7 @@ sterna_prediction sterna_predict(const sterna_workload *w)
     double rate = w->rates.calibration, run = 2 * (s.weights + s.table) / rate;
     sterna_prediction out = {.tokens = w->tokens, .fit_s = fit_work(w) / rate};
     predict_fit(w, &s, &out);
-    if (!w->finished) out.text_s = w->tokens * 3 / 8 * run * WRITE_WORK;
+    if (!w->finished && !w->text_only) out.text_s = w->tokens * 3 / 8 * run * WRITE_WORK;
     if (w->sensitivities) out.sensitivity_s = sensitivity_work(w, &s) / rate;
     predict_tuning(w, &s, &out);
     out.evaluation_s = 2 * w->evaluation_tokens * run * READ_WORK;

@@ -98,6 +98,23 @@ static sterna_status fit_tuning(job *j, sterna_workload *work, double available,
     return STERNA_OK;
 }
 
+/* A model that does not fit into memory as a whole is calibrated with text alone: layers are taken
+ * from the file one at a time. */
+static void fit_text(job *j, sterna_workload *work, double available)
+{
+    char sentence[200];
+    bool alone = j->prediction.text_bytes > available;
+    sterna_ranks_share(&alone, sizeof alone); /* the first one's memory decides */
+    if (!alone) return;
+    snprintf(sentence, sizeof sentence,
+             "calibrating with text alone: for windows of its own the model would need about %.2f "
+             "GB of memory, and %.2f GB are free",
+             1e-9 * j->prediction.text_bytes, available * 1e-9);
+    tell(j, sentence);
+    j->settings.calibration.text_only = work->text_only = true;
+    j->prediction = sterna_predict(work);
+}
+
 /* What it will take, to whoever listens; refused when that is not there. */
 static sterna_status predict(job *j, sterna_error *err)
 {
@@ -111,6 +128,7 @@ static sterna_status predict(job *j, sterna_error *err)
         if (!j->options->no_evaluation)
             work.evaluation_tokens = sterna_evaluation_tokens(j->options->evaluation_count);
         j->prediction = sterna_predict(&work);
+        fit_text(j, &work, available);
         status = fit_tuning(j, &work, available, &late);
     }
     sterna_workload_free(&work);
@@ -233,7 +251,16 @@ static sterna_status evaluate(const job *j, sterna_error *err)
                                                   .progress_context = options->progress_context};
     json_t *results = NULL;
     sterna_error why = {0};
-    sterna_status status = sterna_evaluate(j->in, j->out, &evaluation, &results, &why);
+    double needed = j->prediction.evaluation_bytes, available = sterna_available_memory();
+    sterna_status status;
+    if (needed > available)
+        status =
+            sterna_fail(&why, STERNA_ERROR_LIMIT,
+                        "not evaluated: running both models takes about %.2f GB of memory, and "
+                        "%.2f GB are free",
+                        1e-9 * needed, available * 1e-9);
+    else
+        status = sterna_evaluate(j->in, j->out, &evaluation, &results, &why);
     int failed = status
                      ? json_object_set_new(j->receipt, "evaluation_note", json_string(why.message))
                      : json_object_set_new(j->receipt, "evaluation", results);

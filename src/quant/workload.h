@@ -10,6 +10,7 @@ typedef struct sterna_workload {
     double tokens, length;    /* of calibration; of a window */
     double tune_tokens;       /* 0: no tuning */
     bool tune_wanted;         /* however long it takes */
+    bool text_only;           /* the model writes no windows of its own */
     bool sensitivities;       /* measured before the fit */
     double evaluation_tokens; /* through both models, at the end; 0: none */
     double source_bytes;      /* of the file */

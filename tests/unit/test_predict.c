@@ -161,6 +161,26 @@ static void says_what_would_fit(void **state)
     assert_non_null(strstr(err.message, "with any number of tokens"));
 }
 
+/* A model that is too large to be run whole is calibrated with text alone; what goes on with a run
+ * that has its text needs no more of it. */
+static void text_alone_needs_no_model(void **state)
+{
+    (void)state;
+    sterna_workload work = work_of(80, 8192, 28672, 64, 8, 32000), other = work;
+    sterna_error err;
+    double available = 64e9;
+    sterna_prediction p = sterna_predict(&work);
+    assert_true(p.text_bytes > available && p.text_s > 0);
+    assert_int_equal(sterna_prediction_check(&p, available, &err), STERNA_ERROR_LIMIT);
+    work.text_only = true;
+    sterna_prediction alone = sterna_predict(&work);
+    assert_true(alone.text_bytes == 0 && alone.text_s == 0 && alone.fit_s == p.fit_s);
+    assert_int_equal(sterna_prediction_check(&alone, available, &err), STERNA_OK);
+    other.finished = 79;
+    p = sterna_predict(&other);
+    assert_true(p.text_bytes == 0 && p.layers_bytes == alone.layers_bytes);
+}
+
 static void in_words(void **state)
 {
     (void)state;
@@ -182,9 +202,13 @@ static void in_words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(memory_of_known_models), cmocka_unit_test(a_layer_by_hand),
-        cmocka_unit_test(time_follows_the_work),  cmocka_unit_test(tuning_counts_too),
-        cmocka_unit_test(says_what_would_fit),    cmocka_unit_test(in_words),
+        cmocka_unit_test(memory_of_known_models),
+        cmocka_unit_test(a_layer_by_hand),
+        cmocka_unit_test(time_follows_the_work),
+        cmocka_unit_test(tuning_counts_too),
+        cmocka_unit_test(says_what_would_fit),
+        cmocka_unit_test(text_alone_needs_no_model),
+        cmocka_unit_test(in_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

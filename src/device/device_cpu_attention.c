@@ -335,6 +335,17 @@ static void whole_tiles(void *context, size_t begin, size_t end, int thread)
     }
 }
 
+/* The most neighbouring tokens that share a cache, as far as `most`. */
+static size_t longest_run(const sterna_attention *args, size_t most)
+{
+    size_t longest = 1;
+    for (size_t t = 0, run; t < args->n && longest < most; t += run) {
+        run = same_cache(args, t, most);
+        if (run > longest) longest = run;
+    }
+    return longest;
+}
+
 void sterna_cpu_attention(sterna_device *device, const sterna_attention *args)
 {
     const sterna_cpu *cpu = sterna_cpu_of(device);
@@ -357,6 +368,7 @@ void sterna_cpu_attention(sterna_device *device, const sterna_attention *args)
     size_t even = pairs / (size_t)(cpu->threads * 2);
     job.most = shared < TILE_ROWS ? TILE_ROWS / shared : 1;
     if (job.most > even) job.most = even ? even : 1; /* a tile for every thread at least */
+    job.most = longest_run(args, job.most);          /* sequences apart, so that all have work */
     job.local = local_floats(job.most * shared, dim);
     size_t tiles = (args->n + job.most - 1) / job.most * args->kv_heads;
     bool small = args->n * keys * args->heads * dim <= 65536;

@@ -86,9 +86,8 @@ static void predict_fit(const sterna_workload *w, const sizes *s, sterna_predict
                         4 * w->length * s->width + w->ternary_bytes;
     if (w->text_only || w->finished) return;
     double sessions = fmin(STERNA_CALIBRATION_SESSIONS, ceil(w->tokens / w->length * 3 / 8));
-    out->text_bytes =
-        PROCESS_BYTES + w->loaded_bytes +
-        sessions * (cache + workspace_bytes(s, w->length) + 4.0 * w->config.vocabulary);
+    out->text_bytes = PROCESS_BYTES + w->loaded_bytes + workspace_bytes(s, w->length) +
+                      sessions * (cache + 4.0 * w->config.vocabulary);
 }
 
 /* Tokens of a step of tuning: whole windows. */

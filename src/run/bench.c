@@ -68,6 +68,7 @@ static result summarise(bench *b, double tokens)
 
 static void close_sessions(bench *b)
 {
+    if (b->model->workspace) sterna_workspace_time(b->model->workspace, NULL);
     for (size_t i = 0; i < MAX_BATCH; i++) {
         sterna_run_session_free(b->sessions[i]);
         b->sessions[i] = NULL;
@@ -109,7 +110,7 @@ static sterna_status measure_prefill(bench *b, uint32_t tokens, result *out, ste
 {
     sterna_status status = open_sessions(b, 1, tokens, err);
     sterna_session *session = b->sessions[0];
-    if (!status) sterna_workspace_time(session->workspace, &b->times);
+    if (!status) sterna_workspace_time(b->model->workspace, &b->times);
     for (int64_t r = -1; !status && r < b->repetitions; r++) {
         status = step(b, err);
         sterna_run_rewind(session, 0);
@@ -130,7 +131,7 @@ static sterna_status measure_decode(bench *b, uint32_t context, uint32_t count, 
     sterna_status status = open_sessions(b, count, context + b->decode_tokens, err);
     for (uint32_t i = 0; !status && i < count; i++)
         status = sterna_run_append(b->sessions[i], b->ids, context, NULL, err);
-    if (!status) sterna_workspace_time(b->sessions[0]->workspace, &b->times);
+    if (!status) sterna_workspace_time(b->model->workspace, &b->times);
     for (int64_t r = -1; !status && r < b->repetitions; r++) {
         status = step(b, err);
         for (uint32_t i = 0; i < count; i++) sterna_run_rewind(b->sessions[i], context);

@@ -62,6 +62,7 @@ static sterna_status open_model(const char *path, sterna_model_file *file, stern
 {
     if (status) return status;
     sterna_model *model = sterna_calloc(1, sizeof *model);
+    if (model) pthread_mutex_init(&model->pass, NULL);
     if (model) model->path = sterna_strdup(path);
     status =
         model && model->path ? load(file, model, options, err) : sterna_fail_memory(err, "a model");
@@ -123,6 +124,7 @@ void sterna_run_close(sterna_model *model)
     sterna_tokenizer_free(model->tokenizer);
     sterna_free(model->chat_template);
     if (model->device) model->device->close(model->device);
+    pthread_mutex_destroy(&model->pass);
     sterna_free(model->path);
     sterna_free(model);
 }

@@ -16,6 +16,44 @@ static size_t vocabulary_of(const sterna_session *session)
     return sterna_decoder_config(session->model->decoder)->vocabulary;
 }
 
+/* The model's buffers for forward passes, which all its sessions use in turn. */
+static sterna_status join(sterna_session *session, sterna_error *err)
+{
+    sterna_model *model = session->model;
+    sterna_status status = STERNA_OK;
+    pthread_mutex_lock(&model->pass);
+    uint32_t tokens = session->max_batch, capacity = session->capacity;
+    if (tokens < model->pass_tokens) tokens = model->pass_tokens;
+    if (capacity < model->pass_capacity) capacity = model->pass_capacity;
+    if (tokens > model->pass_tokens || capacity > model->pass_capacity) {
+        sterna_workspace *larger = NULL;
+        status = sterna_workspace_new(model->decoder, tokens, capacity, &larger, err);
+        if (!status) {
+            sterna_workspace_free(model->workspace);
+            model->workspace = larger;
+            model->pass_tokens = tokens;
+            model->pass_capacity = capacity;
+        }
+    }
+    if (!status) model->sessions++;
+    session->joined = !status;
+    pthread_mutex_unlock(&model->pass);
+    return status;
+}
+
+static void leave(sterna_session *session)
+{
+    sterna_model *model = session->model;
+    if (!session->joined) return;
+    pthread_mutex_lock(&model->pass);
+    if (--model->sessions == 0) {
+        sterna_workspace_free(model->workspace);
+        model->workspace = NULL;
+        model->pass_tokens = model->pass_capacity = 0;
+    }
+    pthread_mutex_unlock(&model->pass);
+}
+
 static sterna_status allocate(sterna_session *session, sterna_kv_type type, sterna_error *err)
 {
     const sterna_config *config = sterna_decoder_config(session->model->decoder);
@@ -30,10 +68,7 @@ static sterna_status allocate(sterna_session *session, sterna_kv_type type, ster
         return sterna_fail_memory(err, "a session");
     sterna_status status = device->kv_new(device, type, config->n_layers, config->kv_heads,
                                           config->head_dim, session->capacity, &session->kv, err);
-    if (!status)
-        status = sterna_workspace_new(session->model->decoder, session->max_batch,
-                                      session->capacity, &session->workspace, err);
-    return status;
+    return status ? status : join(session, err);
 }
 
 sterna_status sterna_run_session_new(sterna_model *model, const sterna_session_options *options,
@@ -75,7 +110,7 @@ void sterna_run_session_free(sterna_session *session)
     if (!session) return;
     sterna_device *device = session->model->device;
     if (session->kv) device->kv_free(device, session->kv);
-    sterna_workspace_free(session->workspace);
+    leave(session);
     sterna_free(session->tokens);
     sterna_free(session->logits);
     sterna_free(session->places);
@@ -111,7 +146,7 @@ static void pass(sterna_session *session, const int32_t *ids, uint32_t n, uint32
     }
     const sterna_forward call = {
         .ids = ids, .places = session->places, .lengths = session->lengths, .n = n};
-    sterna_decoder_forward(session->workspace, &call);
+    sterna_decoder_forward(session->model->workspace, &call);
     session->length += n;
 }
 
@@ -125,17 +160,17 @@ typedef struct wanted {
     size_t n_rows;
 } wanted;
 
-/* Logits of the n tokens that stand behind `at` in the append. */
+/* Logits of the n tokens that stand behind `at` in the append. The caller holds `pass`. */
 static void give(sterna_session *session, size_t at, size_t n, const wanted *want)
 {
     size_t vocabulary = vocabulary_of(session);
     size_t from = want->first > at ? want->first - at : 0;
     if (want->all && from < n)
-        sterna_decoder_logits(session->workspace, from, n - from,
+        sterna_decoder_logits(session->model->workspace, from, n - from,
                               want->all + (at + from) * vocabulary, NULL);
     for (size_t i = from; want->on_logits && i < n; i += want->n_rows) {
         size_t count = n - i < want->n_rows ? n - i : want->n_rows;
-        sterna_decoder_logits(session->workspace, i, count, want->rows, NULL);
+        sterna_decoder_logits(session->model->workspace, i, count, want->rows, NULL);
         for (size_t k = 0; k < count; k++)
             want->on_logits(want->context, at + i + k, want->rows + k * vocabulary);
     }
@@ -154,10 +189,13 @@ static sterna_status append(sterna_session *session, const int32_t *ids, size_t 
         }
         uint32_t n = count - at < session->max_batch ? (uint32_t)(count - at) : session->max_batch;
         session->has_logits = false;
+        pthread_mutex_lock(&session->model->pass);
         pass(session, ids + at, n, length);
         if (want) give(session, at, n, want);
         at += n;
-        if (at == count) sterna_decoder_logits(session->workspace, n - 1, 1, session->logits, NULL);
+        if (at == count)
+            sterna_decoder_logits(session->model->workspace, n - 1, 1, session->logits, NULL);
+        pthread_mutex_unlock(&session->model->pass);
     }
     session->has_logits = true;
     return STERNA_OK;
@@ -230,8 +268,10 @@ sterna_status sterna_run_step(sterna_session *const *sessions, const int32_t *id
     }
     const sterna_forward call = {
         .ids = ids, .places = lead->places, .lengths = lead->lengths, .n = count};
-    sterna_decoder_forward(lead->workspace, &call);
-    sterna_decoder_logits(lead->workspace, 0, count, NULL, lead->rows);
+    pthread_mutex_lock(&lead->model->pass);
+    sterna_decoder_forward(lead->model->workspace, &call);
+    sterna_decoder_logits(lead->model->workspace, 0, count, NULL, lead->rows);
+    pthread_mutex_unlock(&lead->model->pass);
     return STERNA_OK;
 }
 

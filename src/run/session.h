@@ -1,13 +1,14 @@
 /* Sessions: one timeline of tokens over a loaded model. And what "a loaded model" is for everything
  * above the decoder: the decoder with its device, tokenizer and chat template.
  *
- * A session owns its key-value cache and the buffers of its forward passes. It belongs to one
- * thread at a time; several sessions of one model may be used by several threads, their forward
- * passes then take turns.
+ * A session owns its key-value cache; the buffers of a forward pass belong to the model, whose
+ * sessions share them. A session belongs to one thread at a time; several sessions of one model may
+ * be used by several threads, their forward passes then take turns.
  */
 #ifndef STERNA_RUN_SESSION_H
 #define STERNA_RUN_SESSION_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "model/model.h"
@@ -27,6 +28,12 @@ struct sterna_model {
     double load_s;
     int threads;       /* asked for and settled */
     uint32_t features; /* of base/cpu.h, allowed */
+    /* The buffers of forward passes: there while there are sessions, as large as the largest needs.
+     * Whoever runs a pass, or reads what it left, holds `pass`. */
+    pthread_mutex_t pass;
+    sterna_workspace *workspace;
+    uint32_t pass_tokens, pass_capacity;
+    size_t sessions;
 };
 
 /* Opens and loads all of it (sterna_model_open of the public interface). The model file is closed
@@ -42,7 +49,7 @@ void sterna_run_close(sterna_model *model);
 struct sterna_session {
     sterna_model *model;
     sterna_kv *kv;
-    sterna_workspace *workspace;
+    bool joined; /* counts among the model's sessions */
     uint32_t capacity, length;
     uint32_t max_batch; /* tokens of one forward pass */
     int32_t *tokens;    /* [capacity] what it holds */
@@ -66,8 +73,8 @@ sterna_status sterna_run_extend(sterna_session *session, const int32_t *ids, siz
                                 sterna_error *err);
 /* Called with the logits [vocabulary] after token `index` of the appended ones, in order. */
 typedef void (*sterna_on_logits)(void *context, size_t index, const float *logits);
-/* As sterna_run_append; the logits of tokens first..count-1 are shown to `on_logits` and not kept.
- */
+/* As sterna_run_append; the logits of tokens first..count-1 are shown to `on_logits`, which may not
+ * call the model's sessions, and not kept. */
 sterna_status sterna_run_append_each(sterna_session *session, const int32_t *ids, size_t count,
                                      size_t first, sterna_on_logits on_logits, void *context,
                                      sterna_error *err);

@@ -434,6 +434,43 @@ static void threads_do_not_disturb_each_other(void **state)
 
 /* ---- evaluation ---- */
 
+/* Sessions share the buffers of a pass: a large one beside a small one, freed in any order. */
+static void sessions_share_buffers(void **state)
+{
+    (void)state;
+    sterna_model *model = open_model("qwen3/hf");
+    const int32_t ids[] = {1, 5, 9, 13, 17, 21, 25, 29, 33, 37, 41, 45};
+    const size_t count = sizeof ids / sizeof *ids,
+                 bytes = sterna_decoder_config(model->decoder)->vocabulary * sizeof(float);
+    sterna_error err = {0};
+    sterna_session *alone = open_session(model, 32);
+    assert_int_equal(sterna_run_append(alone, ids, count, NULL, &err), STERNA_OK);
+    float *wanted = malloc(bytes);
+    assert_non_null(wanted);
+    memcpy(wanted, alone->logits, bytes);
+    sterna_run_session_free(alone);
+    assert_null(model->workspace);
+
+    sterna_session *small = open_session(model, 4), *large = open_session(model, 32);
+    assert_int_equal(model->pass_tokens, 32);
+    sterna_session *other = open_session(model, 8);
+    assert_int_equal(model->sessions, 3);
+    assert_int_equal(sterna_run_append(small, ids, 3, NULL, &err), STERNA_OK);
+    assert_int_equal(sterna_run_append(large, ids, count - 1, NULL, &err), STERNA_OK);
+    sterna_run_session_free(small);
+    sterna_session *both[] = {large, other};
+    const int32_t next[] = {ids[count - 1], ids[0]};
+    assert_int_equal(sterna_run_step(both, next, 2, &err), STERNA_OK);
+    assert_memory_equal(large->logits, wanted, bytes);
+    sterna_run_session_free(large);
+    assert_non_null(model->workspace);
+    assert_int_equal(sterna_run_append(other, ids + 1, 3, NULL, &err), STERNA_OK);
+    sterna_run_session_free(other);
+    assert_null(model->workspace);
+    free(wanted);
+    sterna_run_close(model);
+}
+
 static double log_probability(const float *logits, size_t n, int32_t id)
 {
     double most = -INFINITY, sum = 0;
@@ -717,6 +754,7 @@ int main(void)
         cmocka_unit_test(answers_end),
         cmocka_unit_test(decoding_allocates_nothing),
         cmocka_unit_test(threads_do_not_disturb_each_other),
+        cmocka_unit_test(sessions_share_buffers),
         cmocka_unit_test(perplexity_is_what_the_protocol_says),
         cmocka_unit_test(tasks_pick_the_likelier),
         cmocka_unit_test(opening_survives_exhaustion),

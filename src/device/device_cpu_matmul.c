@@ -187,6 +187,14 @@ static void buffered_panel(const run *r, const sterna_product *product, size_t p
     }
 }
 
+/* Whether the kernel reads panel after panel: one token, and up to eight of Q4_K and Q5_K. Others
+ * take two or four panels at once, from far apart. */
+static bool reads_one_stream(const sterna_weight *w, size_t n)
+{
+    bool few = w->layout == STERNA_LAYOUT_Q4K || w->layout == STERNA_LAYOUT_Q5K;
+    return n == 1 || (few && n <= DECODE);
+}
+
 /* Panels begin..end-1 of one product. */
 static void run_panels(const run *r, const sterna_product *product, size_t begin, size_t end)
 {
@@ -199,8 +207,8 @@ static void run_panels(const run *r, const sterna_product *product, size_t begin
     }
     if (begin < full) {
         size_t count = full - begin, block = r->n > DECODE ? TOKEN_BLOCK : DECODE;
-        /* one token reads a single stream; more take two or four panels at once, from far apart */
-        size_t streams = r->n == 1 ? count : count < STREAMS ? 1 : STREAMS, step = count / streams;
+        size_t streams = reads_one_stream(w, r->n) ? count : count < STREAMS ? 1 : STREAMS;
+        size_t step = count / streams;
         for (size_t t = 0; t < r->n; t += block) {
             size_t n = r->n - t < block ? r->n - t : block;
             for (size_t i = 0; i < step; i++)
@@ -252,10 +260,10 @@ static void run_products(run *r)
     sterna_pool *pool = r->cpu->pool;
     size_t pieces = (size_t)r->cpu->threads * 8;
     sterna_pool_run(pool, r->n, r->n / pieces + 1, prepare_tokens, r);
-    /* Many pieces a thread even out cores of different speed. With one token they are one stream
-     * of memory, so that small ones cost nothing; others are multiples of the streams. */
+    /* Many pieces a thread even out cores of different speed. Where they are one stream of memory
+     * small ones cost nothing; others are multiples of the streams. */
     size_t grain = r->n > DECODE ? STREAMS : r->panels / pieces / STREAMS * STREAMS;
-    if (r->n == 1)
+    if (reads_one_stream(r->kind, r->n))
         grain = PIECE_BYTES / r->kind->panel_bytes + 1;
     else if (grain < STREAMS)
         grain = STREAMS;

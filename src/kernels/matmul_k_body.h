@@ -4,8 +4,10 @@
  *
  *   ROWS     rows of a register: 16, 8 or 4
  *   ONE      strips (registers' worth of rows) that one token takes at a time
+ *   FEW      tokens at most that are multiplied without unpacking first (Q4_K and Q5_K; 0: none)
  *   MANY     strips, and TOKENS tokens of a tile of many
  *   part_of  products() that can be summed before widened() must add them to 32-bit sums
+ *   WIDE     whether they are 32-bit sums themselves
  *
  * k_blocks.h says where things are.
  *
@@ -28,7 +30,8 @@
 enum {
     STRIPS = STERNA_PANEL / ROWS, /* of a panel */
     AHEAD_ONE = 8192,             /* bytes that one token's kernel asks for ahead of their use */
-    CHUNK = 8 * TOKENS,           /* tokens whose sums stay in the first-level cache */
+    MOST_FEW = 8,       /* tokens multiplied without unpacking: at most FEW, this or none */
+    CHUNK = 8 * TOKENS, /* tokens whose sums stay in the first-level cache */
 };
 
 /* Strip u of a tile: its records and where its rows are in factors and y. */
@@ -79,6 +82,21 @@ INLINE void prefetch_step(const uint8_t *record, k_layout L, size_t group, size_
         PREFETCH(record + ahead + 64 * i);
 }
 
+/* The next record, line after line. */
+INLINE void prefetch_record(const uint8_t *record, k_layout L)
+{
+    const uint8_t *next = record + k_record_bytes(L);
+    for (size_t i = 0; i < k_record_bytes(L); i += 64) PREFETCH(next + i);
+}
+
+/* A group's share of them at once. */
+INLINE void prefetch_group(const uint8_t *record, k_layout L, size_t group, size_t ahead)
+{
+    const size_t share = (k_record_bytes(L) / 64 + K_GROUPS - 1) / K_GROUPS;
+    const uint8_t *at = record + ahead + group * share * 64;
+    for (size_t i = 0; i < share; i++) PREFETCH(at + 64 * i);
+}
+
 /* The float16 factors of a record. */
 typedef struct factors_k {
     floats d, dmin;
@@ -116,12 +134,19 @@ INLINE void scale_of(const uint8_t *record, const factors_k *factors, k_layout L
     *min = mul(factors->dmin, to_floats(mins));
 }
 
+/* Where the integer sum of token t's segment s starts: the zeros' part taken off beforehand. */
+INLINE ints start(const sterna_int_tile *tile, k_layout L, size_t t, size_t s)
+{
+    if (L != Q6K) return zero_ints();
+    ints sum = set_words(tile->x_sums[s * tile->x_step + t]); /* k_zero is 2^5 */
+    return sub_words(zero_ints(), shift_words_left(sum, 5));
+}
+
 /* acc + isum * x_scale * scale - x_offset * min for token t's segment s. */
 INLINE floats flush(const sterna_int_tile *tile, floats acc, ints sum, k_layout L, size_t t,
                     size_t s, floats scale, floats min)
 {
     size_t i = s * tile->x_step + t;
-    if (L == Q6K) sum = sub_words(sum, set_words(k_zero(L) * tile->x_sums[i]));
     acc = multiply_add(to_floats(sum), mul(set_floats(tile->x_scales[i]), scale), acc);
     if (L != Q6K) acc = multiply_subtract(set_floats(tile->x_offsets[i]), min, acc);
     return acc;
@@ -134,12 +159,13 @@ INLINE void store(const sterna_int_tile *tile, const strip *at, size_t t, floats
 }
 
 /* Integer sums of all fields of a group for one token. */
-INLINE void walk_one(const strip *at, size_t offset, const int8_t *x, k_layout L, size_t group,
-                     size_t S, ints sums[ONE][4])
+INLINE void walk_one(const sterna_int_tile *tile, const strip *at, size_t offset, size_t s,
+                     k_layout L, size_t group, size_t S, ints sums[ONE][4])
 {
     const size_t F = k_fields(L), cols = k_segment_cols(L);
+    const int8_t *x = tile->x + s * cols;
     for (size_t i = 0; i < S; i++)
-        for (size_t f = 0; f < F; f++) sums[i][f] = zero_ints();
+        for (size_t f = 0; f < F; f++) sums[i][f] = start(tile, L, 0, s + k_segment(L, group, f));
     for (size_t begin = 0; begin < cols / 4; begin += part_of(L)) {
         ints part[ONE][4];
         for (size_t i = 0; i < S; i++)
@@ -162,8 +188,7 @@ INLINE void walk_one(const strip *at, size_t offset, const int8_t *x, k_layout L
 /* S strips from u on for one token. */
 INLINE void one_token(const sterna_int_tile *tile, size_t u, k_layout L, size_t S)
 {
-    const size_t F = k_fields(L), cols = k_segment_cols(L), per = K_COLS / cols;
-    const int8_t *x = tile->x;
+    const size_t F = k_fields(L), per = K_COLS / k_segment_cols(L);
     strip at[ONE];
     floats acc[ONE];
     for (size_t i = 0; i < S; i++) {
@@ -175,7 +200,7 @@ INLINE void one_token(const sterna_int_tile *tile, size_t u, k_layout L, size_t 
         for (size_t i = 0; i < S; i++) factors[i] = factors_of(at[i].codes + offset, L);
         for (size_t group = 0; group < K_GROUPS; group++) {
             ints sums[ONE][4];
-            walk_one(at, offset, x, L, group, S, sums);
+            walk_one(tile, at, offset, s, L, group, S, sums);
             for (size_t f = 0; f < F; f++)
                 for (size_t i = 0; i < S; i++) {
                     size_t j = k_segment(L, group, f);
@@ -184,9 +209,54 @@ INLINE void one_token(const sterna_int_tile *tile, size_t u, k_layout L, size_t 
                     acc[i] = flush(tile, acc[i], sums[i][f], L, 0, s + j, scale, min);
                 }
         }
-        x += K_COLS;
     }
     for (size_t i = 0; i < S; i++) store(tile, &at[i], 0, acc[i]);
+}
+
+/* acc += a group of a record of Q4_K or Q5_K for T tokens; s is the record's first segment. Steps
+ * unpack what they need; floats and the integer sums of both fields stay in registers. */
+INLINE void few_of_group(const sterna_int_tile *tile, const uint8_t *record,
+                         const factors_k *factors, size_t s, size_t t, k_layout L, size_t group,
+                         size_t T, floats acc[MOST_FEW])
+{
+    const size_t cols = k_segment_cols(L);
+    const int8_t *x = tile->x + t * tile->x_stride + (s + 2 * group) * cols;
+    ints sums[2][MOST_FEW];
+    prefetch_group(record, L, group, AHEAD_ONE);
+    for (size_t f = 0; f < 2; f++)
+        for (size_t k = 0; k < T; k++) sums[f][k] = zero_ints();
+    UNROLL
+    for (size_t q = 0; q < cols / 4; q++) {
+        ints w[4];
+        codes_of(record, L, group, q, w);
+        for (size_t f = 0; f < 2; f++)
+            for (size_t k = 0; k < T; k++)
+                sums[f][k] = products(sums[f][k], w[f],
+                                      broadcast(x + k * tile->x_stride + cols * f + 4 * q));
+    }
+    for (size_t f = 0; f < 2; f++) {
+        const size_t j = k_segment(L, group, f);
+        floats scale, min;
+        scale_of(record, factors, L, j, &scale, &min);
+        for (size_t k = 0; k < T; k++)
+            acc[k] = flush(tile, acc[k], sums[f][k], L, t + k, s + j, scale, min);
+    }
+}
+
+/* Strip u for tokens t .. t+T-1. */
+INLINE void few_tokens(const sterna_int_tile *tile, size_t u, size_t t, k_layout L, size_t T)
+{
+    const size_t per = K_COLS / k_segment_cols(L);
+    const strip at = strip_of(tile, u);
+    floats acc[MOST_FEW];
+    for (size_t k = 0; k < T; k++) acc[k] = zero_floats();
+    for (size_t s = 0, offset = 0; s < tile->segments; s += per, offset += k_record_bytes(L)) {
+        const uint8_t *record = at.codes + offset;
+        const factors_k factors = factors_of(record, L);
+        for (size_t group = 0; group < K_GROUPS; group++)
+            few_of_group(tile, record, &factors, s, t, L, group, T, acc);
+    }
+    for (size_t k = 0; k < T; k++) store(tile, &at, t + k, acc[k]);
 }
 
 /* A record of MANY strips, taken apart once for all tokens. */
@@ -201,11 +271,11 @@ INLINE void unpack(const strip *at, size_t offset, k_layout L, size_t S, unpacke
     for (size_t i = 0; i < S; i++) {
         const uint8_t *record = at[i].codes + offset;
         factors_k factors = factors_of(record, L);
+        prefetch_record(record, L);
         for (size_t group = 0; group < K_GROUPS; group++)
             for (size_t q = 0; q < steps; q++) {
                 ints w[4];
                 codes_of(record, L, group, q, w);
-                prefetch_step(record, L, group, q, k_record_bytes(L));
                 for (size_t f = 0; f < F; f++)
                     out->codes[k_segment(L, group, f) * steps + q][i] = w[f];
             }
@@ -221,12 +291,12 @@ INLINE void many_of_segment(const sterna_int_tile *tile, const unpacked *block, 
     const size_t cols = k_segment_cols(L), steps = cols / 4;
     const int8_t *x = tile->x + t * tile->x_stride + s * cols;
     ints sums[MANY][TOKENS];
-    for (size_t i = 0; i < S; i++)
-        for (size_t k = 0; k < T; k++) sums[i][k] = zero_ints();
+    for (size_t k = 0; k < T; k++)
+        for (size_t i = 0; i < S; i++) sums[i][k] = start(tile, L, t + k, s);
     for (size_t begin = 0; begin < steps; begin += part_of(L)) {
         ints part[MANY][TOKENS];
         for (size_t i = 0; i < S; i++)
-            for (size_t k = 0; k < T; k++) part[i][k] = zero_ints();
+            for (size_t k = 0; k < T; k++) part[i][k] = WIDE ? sums[i][k] : zero_ints();
         UNROLL
         for (size_t q = begin; q < begin + part_of(L); q++)
             for (size_t k = 0; k < T; k++) {
@@ -235,13 +305,13 @@ INLINE void many_of_segment(const sterna_int_tile *tile, const unpacked *block, 
                     part[i][k] = products(part[i][k], block->codes[j * steps + q][i], four);
             }
         for (size_t i = 0; i < S; i++)
-            for (size_t k = 0; k < T; k++) sums[i][k] = widened(sums[i][k], part[i][k]);
+            for (size_t k = 0; k < T; k++)
+                sums[i][k] = WIDE ? part[i][k] : widened(sums[i][k], part[i][k]);
     }
-    for (size_t i = 0; i < S; i++)
-        for (size_t k = 0; k < T; k++) {
+    for (size_t k = 0; k < T; k++)
+        for (size_t i = 0; i < S; i++)
             acc[k][i] = flush(tile, acc[k][i], sums[i][k], L, t + k, s, block->scales[j][i],
                               block->mins[j][i]);
-        }
 }
 
 /* acc += a whole unpacked record for T tokens. */
@@ -288,6 +358,15 @@ INLINE void matmul_k(const sterna_int_tile *tile, k_layout L)
     if (tile->n == 1) {
         for (; u + ONE <= strips; u += ONE) one_token(tile, u, L, ONE);
         for (; u < strips; u++) one_token(tile, u, L, 1);
+        return;
+    }
+    if (tile->n <= FEW && L != Q6K) {
+        for (; u < strips; u++) {
+            size_t t = 0;
+            for (; t + 8 <= tile->n; t += 8) few_tokens(tile, u, t, L, 8);
+            for (; t + 4 <= tile->n; t += 4) few_tokens(tile, u, t, L, 4);
+            for (; t < tile->n; t++) few_tokens(tile, u, t, L, 1);
+        }
         return;
     }
     for (size_t t = 0, n; t < tile->n; t += n) {

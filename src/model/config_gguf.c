@@ -298,6 +298,15 @@ static sterna_status read_layers(reader *r, sterna_config *config, sterna_error 
     return STERNA_OK;
 }
 
+/* BitNet's own type holds models that were trained with int8 activations, one scale per token,
+ * whatever their architecture; its engine runs them so too. */
+static bool holds_bitnet(const sterna_model_file *file)
+{
+    for (size_t i = 0; i < file->n_tensors; i++)
+        if (file->tensors[i].type == STERNA_TYPE_I2_S) return true;
+    return false;
+}
+
 sterna_status sterna_config_read_gguf(const sterna_model_file *file, sterna_config *config,
                                       sterna_error *err)
 {
@@ -319,8 +328,9 @@ sterna_status sterna_config_read_gguf(const sterna_model_file *file, sterna_conf
              architecture.data);
     config->gate = config->family->gate;
     config->rope_style = config->family->gguf_rope;
-    config->activation =
-        config->family->has & STERNA_INT8_TOKENS ? STERNA_ACT_INT8_TOKEN : STERNA_ACT_AUTO;
+    config->activation = config->family->has & STERNA_INT8_TOKENS || holds_bitnet(file)
+                             ? STERNA_ACT_INT8_TOKEN
+                             : STERNA_ACT_AUTO;
     status = read_sizes(&r, config, err);
     if (!status) status = read_vocabulary(&r, config, err);
     if (!status) status = read_layers(&r, config, err);

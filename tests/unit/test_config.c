@@ -347,6 +347,33 @@ static void broken_metadata_is_refused(void **state)
     unlink(path);
 }
 
+/* A file with BitNet's own type runs as it was trained, whatever its architecture. */
+static void bitnet_files_take_a_scale_per_token(void **state)
+{
+    (void)state;
+    sterna_error err = {0};
+    sterna_model_file *file = NULL;
+    char path[600];
+    snprintf(path, sizeof path, "%s/models/llama/model.gguf", TEST_DATA);
+    if (sterna_model_file_open(path, NULL, &file, &err)) fail_msg("%s", err.message);
+    sterna_config config = {0};
+    assert_int_equal(sterna_config_read(file, &config, &err), STERNA_OK);
+    assert_int_equal(config.activation, STERNA_ACT_AUTO);
+    sterna_config_free(&config);
+
+    sterna_tensor *tensors = sterna_alloc(file->n_tensors, sizeof *tensors);
+    assert_non_null(tensors);
+    memcpy(tensors, file->tensors, file->n_tensors * sizeof *tensors);
+    tensors[file->n_tensors - 1].type = STERNA_TYPE_I2_S;
+    sterna_model_file bitnet = *file;
+    bitnet.tensors = tensors;
+    assert_int_equal(sterna_config_read(&bitnet, &config, &err), STERNA_OK);
+    assert_int_equal(config.activation, STERNA_ACT_INT8_TOKEN);
+    sterna_config_free(&config);
+    sterna_free(tensors);
+    sterna_model_file_close(file);
+}
+
 /* ---- rotary frequencies against figures worked out by hand ---- */
 
 static void frequencies_scale(void **state)
@@ -392,6 +419,7 @@ int main(void)
         cmocka_unit_test(gemma3_may_say_little),
         cmocka_unit_test(windows_count_only_where_asked),
         cmocka_unit_test(broken_metadata_is_refused),
+        cmocka_unit_test(bitnet_files_take_a_scale_per_token),
         cmocka_unit_test(frequencies_scale),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

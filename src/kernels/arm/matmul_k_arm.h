@@ -12,7 +12,7 @@
 #define INLINE       static inline __attribute__((always_inline))
 #define PREFETCH(at) __builtin_prefetch(at)
 
-enum { ROWS = 4, ONE = 4, MANY = 4, TOKENS = 4 };
+enum { ROWS = 4, ONE = 4, FEW = 0, MANY = 4, TOKENS = 4 };
 
 typedef uint32x4_t ints;
 typedef float32x4_t floats;
@@ -91,6 +91,8 @@ INLINE ints sub_words(ints a, ints b)
 }
 
 #if DOT
+enum { WIDE = 1 };
+
 INLINE size_t part_of(k_layout L)
 {
     return k_segment_cols(L) / 4;
@@ -109,6 +111,8 @@ INLINE ints widened(ints sum, ints part)
 #else
 /* pairs of products: 8 * 2 * 15 * 127 = 30480, 4 * 2 * 31 * 127 = 31496, 2 * 2 * 63 * 127 = 32004
  */
+enum { WIDE = 0 };
+
 INLINE size_t part_of(k_layout L)
 {
     return L == Q4K ? 8 : L == Q5K ? 4 : 2;

@@ -10,6 +10,8 @@
 #include "kernels/x86/matmul_int_avx512.h"
 #include "kernels/x86/tern5_avx512vbmi.h"
 
+enum { AHEAD_RUN = 2048 }; /* bytes that few tokens ask for ahead of a run's codes */
+
 /* One token: sums += a trio's codes * x, one sum a run. */
 INLINE void walk_trio(const uint8_t *codes, size_t run, const int8_t *x, __m512i sums[3])
 {
@@ -84,7 +86,7 @@ INLINE void walk_run(const place *at, size_t offset, size_t run, size_t i, const
     for (size_t c = 0; c < run; c += TERN5_COLS, offset += TERN5_BYTES, x += TERN5_COLS) {
         for (size_t p = 0; T < MOST && i == 0 && p < P; p++) /* few tokens wait for memory */
             for (size_t line = 0; line < TERN5_BYTES; line += 64)
-                _mm_prefetch((const char *)at[p].codes + offset + AHEAD + line, _MM_HINT_T0);
+                _mm_prefetch((const char *)at[p].codes + offset + AHEAD_RUN + line, _MM_HINT_T0);
 #pragma GCC unroll 8
         for (size_t j = 0; j < TERN5_FIELDS; j++) {
             __m512i w[2];

@@ -26,7 +26,7 @@ typedef enum layout { TERN2, TERN5, INT4, INT8 } layout;
 
 enum {
     AHEAD_ONE = 8192, /* bytes that codes are prefetched ahead of their use: one token, */
-    AHEAD = 2048,     /* and many, of two panels */
+    AHEAD = 6144,     /* and many, of two panels */
     MOST = 12,        /* tokens of a tile */
 };
 
@@ -199,6 +199,7 @@ INLINE void walk_lines(const place *at, size_t offset, size_t lines, const int8_
     const size_t F = fields_of(L);
     for (size_t line = 0; line < lines; line++, offset += 64, x += 4 * F) {
         __m512i v[2];
+        __asm__ volatile("" : "+r"(x)); /* no loads of the next line's activations in advance */
         for (size_t p = 0; p < P; p++) {
             v[p] = line_at(at[p].codes + offset);
             _mm_prefetch((const char *)at[p].codes + offset + AHEAD, _MM_HINT_T0);
@@ -230,47 +231,71 @@ INLINE void walk_segment(const sterna_int_tile *tile, const place *at, size_t s,
                x + begin, tile->x_stride, L, P, T, acc);
 }
 
+/* Keeps the integer sums in registers where it stands: gcc 12 spills them inside of the loop over
+ * lines otherwise. */
+INLINE void hold(__m512i acc[2][MOST], size_t P, size_t T)
+{
+    for (size_t p = 0; p < P; p++)
+        for (size_t t = 0; t < T; t++) __asm__ volatile("" : "+v"(acc[p][t]));
+}
+
+/* What a matrix has beside its codes: known at compile time. */
+typedef enum extras { NO_SCALES, SCALES, SCALES_AND_MINS } extras;
+
+/* sums += a segment's products, whose integer sums start anew for the next segment. `at` stands at
+ * the segment's scales, `x_at` at the activations' scales of the segment and `next` at the sums of
+ * the next one. */
+INLINE void flush_many(const sterna_int_tile *tile, const place *at, size_t scale_at, size_t x_at,
+                       const int32_t *next, int32_t zero, layout L, size_t P, size_t T, extras E,
+                       __m512i acc[2][MOST], __m512 sums[2][MOST])
+{
+    __m512 scale[2], min[2];
+    for (size_t p = 0; p < P; p++) {
+        if (E >= SCALES) scale[p] = halves(at[p].scales + scale_at);
+        if (E == SCALES_AND_MINS) min[p] = halves(at[p].mins + scale_at);
+    }
+#pragma GCC unroll 12
+    for (size_t t = 0; t < T; t++) {
+        const __m512 x_scale = _mm512_set1_ps(tile->x_scales[x_at + t]);
+#pragma GCC unroll 2
+        for (size_t p = 0; p < P; p++) {
+            __m512 product = E == NO_SCALES ? x_scale : _mm512_mul_ps(scale[p], x_scale);
+            __m512 sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc[p][t]), product, sums[p][t]);
+            if (E == SCALES_AND_MINS)
+                sum = _mm512_fmadd_ps(_mm512_set1_ps(tile->x_offsets[x_at + t]), min[p], sum);
+            sums[p][t] = sum;
+            acc[p][t] = start(next[t], zero, L);
+        }
+    }
+}
+
 /* Panels p .. p+P-1 for tokens t .. t+T-1. */
 INLINE void many_tokens(const sterna_int_tile *tile, size_t p, size_t t, layout L, walk_fn *walk,
-                        size_t P, size_t T, bool mins)
+                        size_t P, size_t T, extras E)
 {
+    const size_t S = tile->segments;
     const int32_t zero = zero_of(tile, L);
     const int8_t *x = tile->x + t * tile->x_stride;
     const size_t scale_step = tile->scales ? STERNA_PANEL : 0;
     const tern5_map map = L == TERN5 ? map_of(tile) : (tern5_map){0};
     place at[2];
+    __m512i acc[2][MOST];
     __m512 sums[2][MOST];
     for (size_t i = 0; i < P; i++) {
         at[i] = place_of(tile, p + i);
-        for (size_t j = 0; j < T; j++) sums[i][j] = _mm512_setzero_ps();
+        for (size_t j = 0; j < T; j++) {
+            acc[i][j] = start(tile->x_sums[t + j], zero, L);
+            sums[i][j] = _mm512_setzero_ps();
+        }
     }
     size_t scale_at = 0, left = tile->segments_per_scale;
-    for (size_t s = 0; s < tile->segments; s++) {
-        const float *x_scales = tile->x_scales + s * tile->x_step + t;
-        const int32_t *x_sums = tile->x_sums + s * tile->x_step + t;
-        __m512i isum[2][MOST];
-        {
-            __m512i acc[2][MOST];
-            for (size_t i = 0; i < P; i++)
-                for (size_t j = 0; j < T; j++) acc[i][j] = start(x_sums[j], zero, L);
-            walk(tile, map, at, s, x, P, T, acc);
-            for (size_t i = 0; i < P; i++)
-                for (size_t j = 0; j < T; j++) isum[i][j] = acc[i][j];
-        }
-        __asm__ volatile("" : "+m"(isum)); /* else gcc gives the registers of isum to the sums */
-#pragma GCC unroll 2
-        for (size_t i = 0; i < P; i++) {
-            __m512 scale = halves(at[i].scales + scale_at);
-#pragma GCC unroll 12
-            for (size_t j = 0; j < T; j++)
-                sums[i][j] = scaled(isum[i][j], x_scales[j], scale, sums[i][j]);
-            if (!mins) continue;
-            const float *x_offsets = tile->x_offsets + s * tile->x_step + t;
-            __m512 min = halves(at[i].mins + scale_at);
-#pragma GCC unroll 12
-            for (size_t j = 0; j < T; j++)
-                sums[i][j] = _mm512_fmadd_ps(_mm512_set1_ps(x_offsets[j]), min, sums[i][j]);
-        }
+    for (size_t s = 0; s < S; s++) {
+        size_t x_at = s * tile->x_step + t, next = s + 1 < S ? x_at + tile->x_step : x_at;
+        walk(tile, map, at, s, x, P, T, acc);
+        hold(acc, P, T);
+        __asm__ volatile("" : "+m"(sums)); /* in memory: the registers are the integers' */
+        flush_many(tile, at, scale_at, x_at, tile->x_sums + next, zero, L, P, T, E, acc, sums);
+        __asm__ volatile("" : "+m"(sums));
         if (--left == 0) {
             left = tile->segments_per_scale;
             scale_at += scale_step;
@@ -287,28 +312,33 @@ INLINE void many_tokens(const sterna_int_tile *tile, size_t p, size_t t, layout 
 
 /* Token tiles over P panels. */
 INLINE void all_tokens(const sterna_int_tile *tile, size_t p, layout L, one_fn *one, walk_fn *walk,
-                       size_t P, bool mins)
+                       size_t P, extras E)
 {
     size_t t = 0, n = tile->n;
-    for (; t + 12 <= n; t += 12) many_tokens(tile, p, t, L, walk, P, 12, mins);
-    for (; t + 8 <= n; t += 8) many_tokens(tile, p, t, L, walk, P, 8, mins);
-    for (; t + 4 <= n; t += 4) many_tokens(tile, p, t, L, walk, P, 4, mins);
-    for (; t + 2 <= n; t += 2) many_tokens(tile, p, t, L, walk, P, 2, mins);
+    for (; t + 12 <= n; t += 12) many_tokens(tile, p, t, L, walk, P, 12, E);
+    for (; t + 8 <= n; t += 8) many_tokens(tile, p, t, L, walk, P, 8, E);
+    for (; t + 4 <= n; t += 4) many_tokens(tile, p, t, L, walk, P, 4, E);
+    for (; t + 2 <= n; t += 2) many_tokens(tile, p, t, L, walk, P, 2, E);
     for (size_t i = 0; t < n && i < P; i++) one(tile, p + i, t);
+}
+
+INLINE void all_panels(const sterna_int_tile *tile, layout L, one_fn *one, walk_fn *walk, extras E)
+{
+    size_t p = 0;
+    for (; p + 2 <= tile->panels; p += 2) all_tokens(tile, p, L, one, walk, 2, E);
+    if (p < tile->panels) all_tokens(tile, p, L, one, walk, 1, E);
 }
 
 INLINE void matmul_int(const sterna_int_tile *tile, layout L, one_fn *one, walk_fn *walk)
 {
-    size_t p = 0;
     if (tile->n == 1)
-        for (; p < tile->panels; p++) one(tile, p, 0);
-    for (; p + 2 <= tile->panels; p += 2) {
-        if (tile->mins)
-            all_tokens(tile, p, L, one, walk, 2, true);
-        else
-            all_tokens(tile, p, L, one, walk, 2, false);
-    }
-    if (p < tile->panels) all_tokens(tile, p, L, one, walk, 1, tile->mins);
+        for (size_t p = 0; p < tile->panels; p++) one(tile, p, 0);
+    else if (tile->mins)
+        all_panels(tile, L, one, walk, SCALES_AND_MINS);
+    else if (tile->scales)
+        all_panels(tile, L, one, walk, SCALES);
+    else
+        all_panels(tile, L, one, walk, NO_SCALES);
 }
 
 #endif

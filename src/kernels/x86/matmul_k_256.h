@@ -12,7 +12,7 @@
 #define INLINE       static inline __attribute__((always_inline))
 #define PREFETCH(at) _mm_prefetch((const char *)(at), _MM_HINT_T0)
 
-enum { ROWS = 8, ONE = 2, MANY = 2, TOKENS = 4 };
+enum { ROWS = 8, ONE = 2, FEW = 0, MANY = 2, TOKENS = 4 };
 
 typedef __m256i ints;
 typedef __m256 floats;
@@ -97,6 +97,8 @@ INLINE ints sub_words(ints a, ints b)
 }
 
 #if VNNI
+enum { WIDE = 1 };
+
 INLINE size_t part_of(k_layout L)
 {
     return k_segment_cols(L) / 4;
@@ -113,6 +115,8 @@ INLINE ints widened(ints sum, ints part)
 }
 #else
 /* 8 * 2 * 15 * 127 = 30480, 4 * 2 * 31 * 127 = 31496, 2 * 2 * 63 * 127 = 32004: all below 32768 */
+enum { WIDE = 0 };
+
 INLINE size_t part_of(k_layout L)
 {
     return L == Q4K ? 8 : L == Q5K ? 4 : 2;

@@ -10,7 +10,7 @@
 #define INLINE              static inline __attribute__((always_inline))
 #define PREFETCH(at)        _mm_prefetch((const char *)(at), _MM_HINT_T0)
 
-enum { ROWS = 16, ONE = 1, MANY = 2, TOKENS = 12 };
+enum { ROWS = 16, ONE = 1, FEW = 8, MANY = 2, TOKENS = 12, WIDE = 1 };
 
 typedef __m512i ints;
 typedef __m512 floats;

@@ -157,8 +157,9 @@ static const cli_option quantize_options[] = {
      "alignment)"},
     {"tune", 0, CLI_SIZE, "N", 0, 1 << 30, offsetof(quantize_settings, tune),
      "tokens to tune all scales and norms with at the end, so that the model's next token is "
-     "distributed as the full model's; 0 does not tune (default for sterna 128k, left out where "
-     "that would take more than ten minutes here, or more memory than is free)"},
+     "distributed as the full model's; 0 does not tune (default for sterna 128k; 64k, 32k or 16k "
+     "where more would take over ten minutes here; none where 16k would, or where memory is "
+     "short)"},
     {NULL, 0, CLI_HEADING, NULL, 0, 0, 0, "Receipt"},
     {"eval", 0, CLI_TEXTS, "FILE", 0, 0, offsetof(quantize_settings, evaluation),
      "text to measure perplexity and divergence on, before and after; may be given again (default: "

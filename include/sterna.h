@@ -358,8 +358,8 @@ typedef struct sterna_quantize_options {
     bool portable; /* no transform of the inputs, so that any engine can run the file; transforms
                       that fold into the matrices instead */
     int64_t tune;  /* tokens to tune all scales and norms with, towards the full model; -1 = no
-                      tuning; 0 = as many as is usual, where that takes ten minutes at most and
-                      has the memory */
+                      tuning; 0 = the usual 128k, halved until they take ten minutes at most;
+                      none where fewer than 16k would be left, or memory is short */
     float drift, residual; /* how much of earlier errors a matrix takes back: of its input, of the
                               residual stream; 0 = 0.5, negative = nothing */
     float damping;         /* of the inputs' second moments; 0 = 0.05 (pt2: 0.01) */

@@ -143,15 +143,20 @@ static sterna_status tune(const sterna_model_file *file, const char *in,
                           sterna_export *plan, const sterna_hadamard_rules *rules,
                           sterna_facts *facts, sterna_error *err)
 {
-    if (settings->tuning.tokens == 0) return STERNA_OK;
     sterna_calibration text;
     sterna_calibration_options options = settings->calibration;
-    options.tokens = settings->tuning.tokens;
+    sterna_tune_settings tuning = settings->tuning;
+    sterna_status status = STERNA_OK;
+    if (tuning.tokens > 0 && !tuning.wanted)
+        status = sterna_tune_shorten(file, calibration, &tuning, plan->items, plan->count, rules,
+                                     facts, err);
+    if (status || tuning.tokens == 0) return status;
+    options.tokens = tuning.tokens;
     options.text_only = true;
-    sterna_status status = sterna_calibration_make(in, &options, &text, err);
+    status = sterna_calibration_make(in, &options, &text, err);
     if (status) return status;
-    status = sterna_tune(file, &text, calibration, &settings->tuning, plan->items, plan->count,
-                         rules, facts, err);
+    status =
+        sterna_tune(file, &text, calibration, &tuning, plan->items, plan->count, rules, facts, err);
     sterna_calibration_free(&text);
     return status;
 }

@@ -24,11 +24,14 @@ static json_t *describe_tuning(const sterna_tuned *t)
     if (t->skipped)
         return json_pack("{s:s, s:I, s:f}", "skipped", t->skipped, "tokens", (json_int_t)t->tokens,
                          "predicted_s", t->predicted);
-    return json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:f, s:f}", "tokens",
-                     (json_int_t)t->tokens, "windows", (json_int_t)t->learnt_windows,
-                     "held_out_windows", (json_int_t)t->held_windows, "rate", (double)t->rate,
-                     "kl_before", t->before, "kl_after", t->after, "kept", t->kept, "predicted_s",
-                     t->predicted, "time_s", t->seconds);
+    json_t *all = json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:f, s:f}", "tokens",
+                            (json_int_t)t->tokens, "windows", (json_int_t)t->learnt_windows,
+                            "held_out_windows", (json_int_t)t->held_windows, "rate",
+                            (double)t->rate, "kl_before", t->before, "kl_after", t->after, "kept",
+                            t->kept, "predicted_s", t->predicted, "time_s", t->seconds);
+    if (all && t->shorter)
+        json_object_set_new(all, "shortened_from", json_integer((json_int_t)t->shorter));
+    return all;
 }
 
 void sterna_facts_stage(sterna_facts *facts, const char *name)

@@ -13,7 +13,9 @@ enum { STERNA_FACTS_STAGES = 8 };
 
 /* Of tuning (quant/tune.h): mean KL(full || made) on held-out windows before and after. */
 typedef struct sterna_tuned {
-    size_t tokens; /* 0: there was none */
+    size_t tokens;  /* in whole steps; 0: there was none */
+    size_t chosen;  /* the same, before it was rounded up */
+    size_t shorter; /* the usual number, where the time did not allow it; else 0 */
     size_t learnt_windows, held_windows;
     double before, after, seconds, predicted; /* nats a token; seconds, predicted before it began */
     float rate;

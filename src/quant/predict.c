@@ -169,26 +169,39 @@ static double held_tokens(const sterna_workload *w)
     return fmin(STERNA_TUNE_HELD_WINDOWS, floor(windows / 8)) * w->length;
 }
 
-/* Two forward passes and a way back, which costs two more, and a third where activations are
- * computed again; the logits of both and their gradient. */
-static double tuning_work(const sterna_workload *w, const sizes *s)
+/* Of a token: two forward passes with the logits of both. */
+static double pass_work(const sizes *s)
 {
-    double again = 1 - kept_layers(w, s) / s->layers, n = step_tokens(w);
-    double pass = 4 * s->weights + 4 * s->table;
-    double learn = pass + (4 + 2 * again) * s->weights + 2 * s->table;
-    double tokens = (ceil(w->tune_tokens / n) + 1) * n; /* one step is for its time */
-    return tokens * learn + 2 * held_tokens(w) * pass;
+    return 4 * s->weights + 4 * s->table;
+}
+
+/* The same and a way back, which costs two more passes, and a third where activations are computed
+ * again; the gradient of the logits. */
+static double learn_work(const sterna_workload *w, const sizes *s)
+{
+    double again = 1 - kept_layers(w, s) / s->layers;
+    return pass_work(s) + (4 + 2 * again) * s->weights + 2 * s->table;
+}
+
+/* One more step is for its time. */
+static double tuning_seconds(const sterna_workload *w, const sizes *s)
+{
+    double n = step_tokens(w), tokens = (ceil(w->tune_tokens / n) + 1) * n;
+    double work = tokens * learn_work(w, s) + 2 * held_tokens(w) * pass_work(s);
+    return TUNE_WORK * work / w->rates.tuning;
 }
 
 static void predict_tuning(const sterna_workload *w, const sizes *s, sterna_prediction *out)
 {
-    double seconds = TUNE_WORK * tuning_work(w, s) / w->rates.tuning;
+    sterna_workload shortened = *w;
+    double learning = TUNE_WORK * w->tune_tokens * learn_work(w, s) / w->rates.tuning;
     if (w->tune_tokens == 0 || held_tokens(w) == 0) return;
-    if (!w->tune_wanted && seconds > STERNA_TUNE_MOST_SECONDS) {
-        out->left_out_s = seconds;
-        return;
-    }
-    out->tuning_s = seconds;
+    if (!w->tune_wanted)
+        shortened.tune_tokens = (double)sterna_tune_within((size_t)w->tune_tokens, learning);
+    if (shortened.tune_tokens < w->tune_tokens) out->all_tuning_s = tuning_seconds(w, s);
+    if (shortened.tune_tokens == 0) return;
+    out->tuning_tokens = shortened.tune_tokens;
+    out->tuning_s = tuning_seconds(&shortened, s);
     out->tuning_bytes = tuning_bytes(w, s);
 }
 
@@ -254,13 +267,17 @@ static void time_text(double seconds, char *text, size_t size)
 
 void sterna_prediction_text(const sterna_prediction *prediction, char *text, size_t size)
 {
-    char whole[24], tuning[24], more[64] = "";
+    char whole[24], tuning[24], all[24], more[96] = "";
     time_text(sterna_prediction_seconds(prediction), whole, sizeof whole);
-    time_text(prediction->tuning_s + prediction->left_out_s, tuning, sizeof tuning);
-    if (prediction->tuning_s > 0)
+    time_text(prediction->tuning_s, tuning, sizeof tuning);
+    time_text(prediction->all_tuning_s, all, sizeof all);
+    if (prediction->tuning_s > 0 && prediction->all_tuning_s > 0)
+        snprintf(more, sizeof more, ", %s of them tuning with %.0f tokens (all would take %s)",
+                 tuning, prediction->tuning_tokens, all);
+    else if (prediction->tuning_s > 0)
         snprintf(more, sizeof more, ", %s of them tuning", tuning);
-    else if (prediction->left_out_s > 0)
-        snprintf(more, sizeof more, ", without tuning, which would take %s", tuning);
+    else if (prediction->all_tuning_s > 0)
+        snprintf(more, sizeof more, ", without tuning, which would take %s", all);
     snprintf(text, size, "about %.2f GB of memory and %s%s",
              1e-9 * sterna_prediction_bytes(prediction), whole, more);
 }

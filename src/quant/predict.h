@@ -14,7 +14,8 @@ typedef struct sterna_prediction {
     double evaluation_bytes; /* with both models loaded; 0: there is none */
     /* of the same, and of measuring sensitivities; without what a journal has already */
     double text_s, sensitivity_s, fit_s, tuning_s, evaluation_s;
-    double left_out_s; /* of tuning that nobody asked for and that takes too long; else 0 */
+    double tuning_tokens; /* fewer than wanted where nobody asked for them and time is short */
+    double all_tuning_s;  /* where it is shortened or left out for that reason: of all; else 0 */
 } sterna_prediction;
 
 sterna_prediction sterna_predict(const sterna_workload *workload);

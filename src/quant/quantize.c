@@ -118,7 +118,7 @@ static void fit_text(job *j, sterna_workload *work, double available)
 /* What it will take, to whoever listens; refused when that is not there. */
 static sterna_status predict(job *j, sterna_error *err)
 {
-    char amount[160], sentence[200];
+    char amount[200], sentence[240];
     sterna_error late = {0};
     sterna_workload work = {0};
     double available = sterna_available_memory();
@@ -156,6 +156,16 @@ static sterna_status fit(job *j, sterna_error *err)
     return sterna_calibrated(j->file, j->in, s, &j->plan, j->stream.writer, &j->facts, err);
 }
 
+/* A recipe takes the same again, whatever the time allows then. */
+static void settle_tuning(job *j)
+{
+    sterna_tune_settings *tuning = &j->settings.tuning;
+    const sterna_tuned *done = &j->facts.tuning;
+    if (tuning->tokens == 0 || tuning->wanted) return;
+    tuning->tokens = done->skipped ? 0 : done->chosen;
+    tuning->wanted = tuning->tokens > 0;
+}
+
 static sterna_status make_model(job *j, sterna_error *err)
 {
     sterna_stream *stream = &j->stream;
@@ -186,6 +196,7 @@ static sterna_status make_model(job *j, sterna_error *err)
         !(j->receipt = sterna_receipt_make(j->in, j->out, j->source, plan->items, plan->count,
                                            sterna_settings_describe(&j->settings))))
         status = sterna_fail_memory(err, "the receipt");
+    settle_tuning(j);
     if (!status && json_object_set_new(j->receipt, "recipe",
                                        sterna_recipe_make(&j->settings, plan->items, plan->count)))
         status = sterna_fail_memory(err, "the receipt");

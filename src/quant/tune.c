@@ -17,6 +17,13 @@ sterna_tune_settings sterna_tune_usual(void)
     return (sterna_tune_settings){.tokens = 131072, .rate = 3e-3f, .threads = 1};
 }
 
+size_t sterna_tune_within(size_t tokens, double seconds)
+{
+    size_t fewest = tokens < STERNA_TUNE_FEWEST_TOKENS ? tokens : STERNA_TUNE_FEWEST_TOKENS;
+    for (; tokens > 0 && seconds > STERNA_TUNE_MOST_SECONDS; seconds /= 2) tokens /= 2;
+    return tokens < fewest ? 0 : tokens;
+}
+
 /* A matrix of the network that is made of an item's rows. */
 typedef struct tuned_matrix {
     sterna_linear *linear;
@@ -289,11 +296,16 @@ static sterna_status run(tuner *t, const sterna_tuning *tuning)
     return status;
 }
 
+static size_t step_tokens(const tuner *t)
+{
+    return t->student->options.windows * t->length;
+}
+
 static sterna_status measure_and_run(tuner *t)
 {
     const sterna_tune_settings *s = t->settings;
     sterna_tuned *f = t->facts;
-    size_t step = t->student->options.windows * t->length;
+    size_t step = step_tokens(t);
     const sterna_tuning tuning = {.ids = t->ids,
                                   .windows = t->windows,
                                   .held = t->ids + t->windows * t->length,
@@ -303,15 +315,16 @@ static sterna_status measure_and_run(tuner *t)
                                   .stage = t->stage,
                                   .progress = s->progress,
                                   .progress_context = s->progress_context};
-    sterna_status status = sterna_tuning_time(&t->pupil, &tuning, &f->predicted, t->err);
-    f->predicted *= (double)tuning.steps;
+    double step_s = s->step_s;
+    sterna_status status = STERNA_OK;
+    if (step_s == 0) status = sterna_tuning_time(&t->pupil, &tuning, &step_s, t->err);
+    f->predicted = step_s * (double)tuning.steps;
+    f->chosen = s->tokens;
     f->tokens = (size_t)tuning.steps * step;
     f->rate = s->rate;
     f->learnt_windows = t->windows;
     f->held_windows = t->held;
-    if (!s->wanted && f->predicted > STERNA_TUNE_MOST_SECONDS)
-        f->skipped = "it would have taken more than ten minutes";
-    if (status || f->skipped) return status;
+    if (status) return status;
     snprintf(t->stage, sizeof t->stage, "tuning scales (about %.0f min)",
              fmax(f->predicted / 60, 1));
     status = sterna_tuning_measure(&t->pupil, tuning.held, tuning.held_windows, &f->before, t->err);
@@ -327,6 +340,43 @@ static void close_tuner(tuner *t)
     sterna_free(t->before);
     sterna_free(t->matrices);
     sterna_free(t->ids);
+}
+
+/* What the measured time of a step allows. */
+static void shorten(tuner *t, sterna_tune_settings *settings)
+{
+    sterna_tuned *f = t->facts;
+    size_t step = step_tokens(t), usual = settings->tokens;
+    double predicted = settings->step_s * (double)((usual + step - 1) / step);
+    settings->tokens = sterna_tune_within(usual, predicted);
+    if (settings->tokens < usual) f->shorter = usual;
+    if (settings->tokens > 0) return;
+    f->tokens = usual;
+    f->predicted = predicted;
+    f->skipped = "even 16k tokens would have taken more than ten minutes";
+}
+
+sterna_status sterna_tune_shorten(const sterna_model_file *file, const sterna_calibration *written,
+                                  sterna_tune_settings *settings, sterna_item *items,
+                                  size_t n_items, const sterna_hadamard_rules *rules,
+                                  sterna_facts *facts, sterna_error *err)
+{
+    tuner t = {.settings = settings,
+               .items = items,
+               .n_items = n_items,
+               .rules = rules,
+               .facts = &facts->tuning,
+               .length = written->length,
+               .err = err};
+    const sterna_tuning tuning = {.ids = written->ids, .windows = written->windows};
+    int blas = openblas_get_num_threads();
+    openblas_set_num_threads(1); /* as sterna_tune */
+    sterna_status status = open_networks(&t, file);
+    if (!status) status = sterna_tuning_time(&t.pupil, &tuning, &settings->step_s, err);
+    if (!status) shorten(&t, settings);
+    close_tuner(&t);
+    openblas_set_num_threads(blas);
+    return status;
 }
 
 sterna_status sterna_tune(const sterna_model_file *file, const sterna_calibration *text,

@@ -79,7 +79,7 @@ static void a_layer_by_hand(void **state)
     double weights = 192 * 64 + 64 * 64 + 256 * 64 + 64 * 128 + 100 * 64;
     assert_true(near(p.text_s, 512 * 0.375 * 2 * weights * 1.75, 1e-9));
     assert_true(p.per_token == 8 * 64 + 4 * 128);
-    assert_true(p.sensitivity_s == 0 && p.evaluation_s == 0 && p.left_out_s == 0);
+    assert_true(p.sensitivity_s == 0 && p.evaluation_s == 0 && p.all_tuning_s == 0);
 }
 
 static void time_follows_the_work(void **state)
@@ -118,7 +118,8 @@ static void tuning_counts_too(void **state)
     work.rates.tuning = 1e12;
     sterna_workload plain = small();
     sterna_prediction none = sterna_predict(&plain), a = sterna_predict(&work);
-    assert_true(a.tuning_s > 0 && a.left_out_s == 0 && a.tuning_bytes > 1.4e9);
+    assert_true(a.tuning_s > 0 && a.all_tuning_s == 0 && a.tuning_bytes > 1.4e9);
+    assert_true(a.tuning_tokens == work.tune_tokens);
     assert_true(sterna_prediction_bytes(&a) == a.tuning_bytes);
     assert_true(
         near(sterna_prediction_seconds(&a), sterna_prediction_seconds(&none) + a.tuning_s, 1e-9));
@@ -126,19 +127,36 @@ static void tuning_counts_too(void **state)
     sterna_prediction b = sterna_predict(&work);
     assert_true(b.tuning_s > 1.8 * a.tuning_s && b.tuning_s < 2 * a.tuning_s);
     assert_true(b.tuning_bytes == a.tuning_bytes); /* a step is a step */
-    work.rates.tuning /= 1000;                     /* nobody waits for that unasked */
-    b = sterna_predict(&work);
-    assert_true(b.tuning_s == 0 && b.left_out_s > STERNA_TUNE_MOST_SECONDS && b.tuning_bytes == 0);
-    assert_true(near(sterna_prediction_seconds(&b), sterna_prediction_seconds(&none), 1e-9));
-    double left_out = b.left_out_s;
-    sterna_workload little = work; /* too few windows to hold one out */
+    sterna_workload little = work;                 /* too few windows to hold one out */
     little.tokens = 512;
     little.tune_tokens = 1024;
     b = sterna_predict(&little);
-    assert_true(b.tuning_s == 0 && b.tuning_bytes == 0 && b.left_out_s == 0);
+    assert_true(b.tuning_s == 0 && b.tuning_bytes == 0 && b.all_tuning_s == 0);
+}
+
+/* Nobody waits longer unasked. */
+static void tuning_has_ten_minutes(void **state)
+{
+    (void)state;
+    sterna_workload work = small();
+    work.tune_tokens = 131072;
+    work.source_bytes = 270e6;
+    work.rates.tuning = 1e12;
+    sterna_prediction all = sterna_predict(&work), part, none;
+    work.rates.tuning *= all.tuning_s / 2000; /* all: somewhat less than 2,000 s */
+    part = sterna_predict(&work);
+    assert_true(part.tuning_tokens == 32768 && near(part.all_tuning_s, 2000, 1e-9));
+    assert_true(part.tuning_s > 400 && part.tuning_s < 600 && part.tuning_bytes > 1e9);
+    work.rates.tuning /= 10; /* 16k tokens: about 2,500 s */
+    none = sterna_predict(&work);
+    assert_true(none.tuning_s == 0 && none.tuning_bytes == 0 && none.tuning_tokens == 0);
+    assert_true(near(none.all_tuning_s, 20000, 1e-9));
     work.tune_wanted = true;
-    b = sterna_predict(&work);
-    assert_true(b.tuning_s == left_out && b.left_out_s == 0 && b.tuning_bytes == a.tuning_bytes);
+    part = sterna_predict(&work);
+    assert_true(part.tuning_s == none.all_tuning_s && part.all_tuning_s == 0);
+    assert_true(part.tuning_tokens == 131072 && part.tuning_bytes > 1e9);
+    assert_true(near(sterna_prediction_seconds(&part),
+                     sterna_prediction_seconds(&none) + part.tuning_s, 1e-9));
 }
 
 static void says_what_would_fit(void **state)
@@ -190,10 +208,17 @@ static void in_words(void **state)
     } cases[] = {{{.layers_bytes = 5e8, .fit_s = 40}, "about 0.50 GB of memory and 40 s"},
                  {{.layers_bytes = 5e8, .tuning_bytes = 1.25e9, .fit_s = 300, .tuning_s = 240},
                   "about 1.25 GB of memory and 9 min, 4 min of them tuning"},
-                 {{.text_bytes = 7e9, .fit_s = 7200, .left_out_s = 1800},
-                  "about 7.00 GB of memory and 2.0 h, without tuning, which would take 30 min"}};
+                 {{.text_bytes = 7e9, .fit_s = 7200, .all_tuning_s = 14400},
+                  "about 7.00 GB of memory and 2.0 h, without tuning, which would take 4.0 h"},
+                 {{.layers_bytes = 5e9,
+                   .fit_s = 3000,
+                   .tuning_s = 540,
+                   .tuning_tokens = 16384,
+                   .all_tuning_s = 3900},
+                  "about 5.00 GB of memory and 59 min, 9 min of them tuning with 16384 tokens "
+                  "(all would take 65 min)"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        char text[160];
+        char text[200];
         sterna_prediction_text(&cases[i].p, text, sizeof text);
         assert_string_equal(text, cases[i].text);
     }
@@ -206,6 +231,7 @@ int main(void)
         cmocka_unit_test(a_layer_by_hand),
         cmocka_unit_test(time_follows_the_work),
         cmocka_unit_test(tuning_counts_too),
+        cmocka_unit_test(tuning_has_ten_minutes),
         cmocka_unit_test(says_what_would_fit),
         cmocka_unit_test(text_alone_needs_no_model),
         cmocka_unit_test(in_words),

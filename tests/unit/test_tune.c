@@ -16,6 +16,7 @@
 
 #include "base/memory.h"
 #include "formats/model_file.h"
+#include "quant/tune.h"
 #include "sterna.h"
 
 static char folder[] = "/tmp/sterna-tune-XXXXXX";
@@ -209,6 +210,58 @@ static void leaves_out_what_has_no_room(void **state)
     unlink(out);
 }
 
+static void halves_what_takes_too_long(void **state)
+{
+    (void)state;
+    assert_int_equal(sterna_tune_within(131072, 600), 131072);
+    assert_int_equal(sterna_tune_within(131072, 601), 65536);
+    assert_int_equal(sterna_tune_within(131072, 4800), 16384);
+    assert_int_equal(sterna_tune_within(131072, 4801), 0);
+    assert_int_equal(sterna_tune_within(131072, INFINITY), 0);
+    assert_int_equal(sterna_tune_within(1000, 10), 1000);
+}
+
+/* A step is measured, and what ten minutes have no room for is left out. */
+static void shortens(void **state)
+{
+    (void)state;
+    char in[512];
+    int32_t ids[256];
+    sterna_error err = {0};
+    const sterna_calibration written = {.ids = ids, .windows = 2, .length = 128};
+    const sterna_hadamard_rules rules = {0};
+    sterna_tune_settings settings = {.tokens = 4096, .threads = 1};
+    sterna_facts facts = {0};
+    for (int i = 0; i < 256; i++) ids[i] = i * 7 % 60;
+    snprintf(in, sizeof in, "%s/models/gemma2/hf", TEST_DATA);
+    sterna_model_file *file = open_file(in);
+    assert_int_equal(sterna_tune_shorten(file, &written, &settings, NULL, 0, &rules, &facts, &err),
+                     STERNA_OK);
+    assert_true(settings.tokens == 4096 && settings.step_s > 0 && facts.tuning.shorter == 0);
+    const size_t many = (size_t)1 << 40;
+    settings.tokens = many;
+    assert_int_equal(sterna_tune_shorten(file, &written, &settings, NULL, 0, &rules, &facts, &err),
+                     STERNA_OK);
+    double seconds = settings.step_s * (double)settings.tokens / STERNA_TUNE_STEP_TOKENS;
+    assert_true(seconds > 299 && seconds < 601);
+    assert_true((settings.tokens & (settings.tokens - 1)) == 0 && facts.tuning.shorter == many);
+    assert_null(facts.tuning.skipped);
+    sterna_model_file_close(file);
+}
+
+/* The receipt's recipe takes the number of tokens that this machine had time for. */
+static void recipe_tells_tokens(void **state)
+{
+    (void)state;
+    char path[600];
+    json_t *receipt = quantize("gemma2/hf", "usual", 0, path, sizeof path);
+    const json_t *options = json_object_get(json_object_get(receipt, "recipe"), "options");
+    assert_true(number(json_object_get(receipt, "tuning"), "tokens") == 131072);
+    assert_true(number(options, "tune") == 131072);
+    json_decref(receipt);
+    unlink(path);
+}
+
 int main(void)
 {
     if (!mkdtemp(folder)) return 1;
@@ -217,6 +270,9 @@ int main(void)
         cmocka_unit_test(repeats),
         cmocka_unit_test(cancelled),
         cmocka_unit_test(leaves_out_what_has_no_room),
+        cmocka_unit_test(halves_what_takes_too_long),
+        cmocka_unit_test(shortens),
+        cmocka_unit_test(recipe_tells_tokens),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     return failed || rmdir(folder); /* which fails where something was left behind */

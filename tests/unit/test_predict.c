@@ -227,14 +227,10 @@ static void in_words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(memory_of_known_models),
-        cmocka_unit_test(a_layer_by_hand),
-        cmocka_unit_test(time_follows_the_work),
-        cmocka_unit_test(tuning_counts_too),
-        cmocka_unit_test(tuning_has_ten_minutes),
-        cmocka_unit_test(says_what_would_fit),
-        cmocka_unit_test(text_alone_needs_no_model),
-        cmocka_unit_test(in_words),
+        cmocka_unit_test(memory_of_known_models),    cmocka_unit_test(a_layer_by_hand),
+        cmocka_unit_test(time_follows_the_work),     cmocka_unit_test(tuning_counts_too),
+        cmocka_unit_test(tuning_has_ten_minutes),    cmocka_unit_test(says_what_would_fit),
+        cmocka_unit_test(text_alone_needs_no_model), cmocka_unit_test(in_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,7 +10,7 @@
 #include "kernels/x86/matmul_int_avx512.h"
 #include "kernels/x86/tern5_avx512vbmi.h"
 
-enum { AHEAD_RUN = 2048 }; /* bytes that few tokens ask for ahead of a run's codes */
+enum { AHEAD_RUN = 4096 }; /* bytes that few tokens ask for ahead of a run's codes */
 
 /* One token: sums += a trio's codes * x, one sum a run. */
 INLINE void walk_trio(const uint8_t *codes, size_t run, const int8_t *x, __m512i sums[3])

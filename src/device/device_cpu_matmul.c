@@ -14,6 +14,7 @@ enum {
     PIECE_BYTES = 96 << 10, /* of weights that one token's product takes at a time */
     TOKEN_BLOCK = 128,      /* tokens whose activations stay in the second-level cache */
     TAIL_TOKENS = 16,
+    BUFFERED = 16, /* panels that go through a buffer at a time */
 };
 
 /* Products that read the same prepared activations. */
@@ -166,21 +167,22 @@ static void call_kernel(const run *r, const sterna_weight *w, size_t first, size
     int_kernel(kernels, w->layout)(&tile);
 }
 
-/* A panel through a buffer: the last one of a matrix whose rows are no multiple of 16, or one whose
- * result is added. */
-static void buffered_panel(const run *r, const sterna_product *product, size_t panel)
+/* Up to BUFFERED panels through a buffer: the last one of a matrix whose rows are no multiple of
+ * 16, or those whose results are added. */
+static void buffered_panels(const run *r, const sterna_product *product, size_t panel,
+                            size_t panels)
 {
     const sterna_weight *w = weight_of(r, product);
-    size_t first = panel * STERNA_PANEL;
-    size_t rows = w->rows - first < STERNA_PANEL ? w->rows - first : STERNA_PANEL;
+    size_t first = panel * STERNA_PANEL, width = panels * STERNA_PANEL;
+    size_t rows = w->rows - first < width ? w->rows - first : width;
     size_t y_stride = product->y_stride ? product->y_stride : w->rows;
-    float buffer[TAIL_TOKENS * STERNA_PANEL];
+    float buffer[TAIL_TOKENS * BUFFERED * STERNA_PANEL];
     for (size_t t = 0; t < r->n; t += TAIL_TOKENS) {
         size_t n = r->n - t < TAIL_TOKENS ? r->n - t : TAIL_TOKENS;
-        call_kernel(r, w, panel, 1, 1, t, n, buffer, STERNA_PANEL);
+        call_kernel(r, w, panel, panels, 1, t, n, buffer, width);
         for (size_t i = 0; i < n; i++) {
             float *y = product->y + (t + i) * y_stride + first;
-            const float *made = buffer + i * STERNA_PANEL;
+            const float *made = buffer + i * width;
             for (size_t row = 0; row < rows; row++)
                 y[row] = r->columns ? y[row] + made[row] : made[row];
         }
@@ -202,7 +204,8 @@ static void run_panels(const run *r, const sterna_product *product, size_t begin
     size_t y_stride = product->y_stride ? product->y_stride : w->rows;
     size_t whole = w->rows / STERNA_PANEL, full = end < whole ? end : whole;
     if (r->columns) {
-        for (size_t i = begin; i < end; i++) buffered_panel(r, product, i);
+        for (size_t i = begin; i < end; i += BUFFERED)
+            buffered_panels(r, product, i, end - i < BUFFERED ? end - i : BUFFERED);
         return;
     }
     if (begin < full) {
@@ -219,7 +222,7 @@ static void run_panels(const run *r, const sterna_product *product, size_t begin
                             y_stride);
         }
     }
-    if (end > whole) buffered_panel(r, product, whole);
+    if (end > whole) buffered_panels(r, product, whole, 1);
     if (!product->bias) return;
     size_t first = begin * STERNA_PANEL, last = end * STERNA_PANEL;
     if (last > w->rows) last = w->rows;

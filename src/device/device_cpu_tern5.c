@@ -8,39 +8,49 @@ enum { ROWS = STERNA_PANEL, LINE_COLS = 16, MASK = 0x03030303 };
 
 typedef uint32_t words[ROWS]; /* a line: a word of each row */
 
-static inline void load(const uint8_t *line, words out)
+/* The codes of field f of three lines, four columns a word: a + 3 b + 9 c stays within its bytes.
+ * Sums instead of products, which the oldest vector instructions have not. */
+static inline void codes_of(const words runs[3], int f, words out)
 {
-    memcpy(out, line, sizeof(words));
+    for (size_t r = 0; r < ROWS; r++) {
+        uint32_t a = runs[0][r] >> 2 * f & MASK, b = runs[1][r] >> 2 * f & MASK,
+                 c = runs[2][r] >> 2 * f & MASK;
+        b += c + (c << 1);
+        out[r] = a + b + (b << 1);
+    }
 }
 
-/* 16 columns of three runs, half `half` of a block: two lines of low bits, and its share of the
- * high bits. Codes of four columns are a word, and a + 3 b + 9 c stays within its bytes. */
-static inline void pack_half(const words runs[3], size_t half, uint8_t *block, words high)
+/* Fields f and f + 1 of half `half` of a block: a line of low bits, and their high bits. */
+static inline __attribute__((always_inline)) void pack_line(const words runs[3], int half, int f,
+                                                            uint8_t *line, words high)
 {
-    words low[4];
-    for (size_t f = 0; f < 4; f++)
-        for (size_t r = 0; r < ROWS; r++) {
-            uint32_t code = (runs[0][r] >> 2 * f & MASK) + 3 * (runs[1][r] >> 2 * f & MASK) +
-                            9 * (runs[2][r] >> 2 * f & MASK);
-            low[f][r] = code & 0x0f0f0f0f;
-            high[r] |= (code >> 4 & 0x01010101) << (4 * half + f + 4) % 8;
-        }
-    for (size_t line = 0; line < 2; line++) {
-        words joined;
-        for (size_t r = 0; r < ROWS; r++) joined[r] = low[2 * line][r] | low[2 * line + 1][r] << 4;
-        memcpy(block + (2 * half + line) * 64, joined, sizeof joined);
+    const int bit = (4 * half + f + 4) % 8;
+    words even, odd;
+    codes_of(runs, f, even);
+    codes_of(runs, f + 1, odd);
+    for (size_t r = 0; r < ROWS; r++) {
+        high[r] |= (even[r] >> 4 & 0x01010101) << bit | (odd[r] >> 4 & 0x01010101) << (bit + 1);
+        even[r] = (even[r] & 0x0f0f0f0f) | (odd[r] & 0x0f0f0f0f) << 4;
     }
+    memcpy(line, even, sizeof even);
+}
+
+/* 16 columns of three runs whose lines stand `step` bytes apart, half `half` of a block. */
+static inline __attribute__((always_inline)) void pack_half(const uint8_t *lines, size_t step,
+                                                            int half, uint8_t *block, words high)
+{
+    words runs[3];
+    for (size_t i = 0; i < 3; i++) memcpy(runs[i], lines + i * step + half * 64, sizeof runs[i]);
+    pack_line(runs, half, 0, block + 2 * half * 64, high);
+    pack_line(runs, half, 2, block + (2 * half + 1) * 64, high);
 }
 
 /* 32 columns of three runs whose lines stand `step` bytes apart. */
 static void pack_block(const uint8_t *lines, size_t step, uint8_t *block)
 {
     words high = {0};
-    for (size_t half = 0; half < 2; half++) {
-        words runs[3];
-        for (size_t i = 0; i < 3; i++) load(lines + i * step + half * 64, runs[i]);
-        pack_half(runs, half, block, high);
-    }
+    pack_half(lines, step, 0, block, high);
+    pack_half(lines, step, 1, block, high);
     memcpy(block + TERN5_HIGH, high, sizeof high);
 }
 

@@ -2,7 +2,7 @@
  * the device's packing share.
  *
  * A trio is three runs of columns that stand side by side: the code of column c of the first run,
- * c of the second and c of the third is a + 3 b + 9 c, 0 .. 31. Runs are segments where a row has
+ * c of the second and c of the third is a + 3 b + 9 c. Runs are segments where a row has
  * several, so that a field's three products belong to three sums; a row that is one segment is one
  * trio. What is left of the columns are lines of tern2 behind the last trio.
  *

@@ -51,8 +51,7 @@ INLINE size_t fields_of(layout L)
 }
 
 /* `width` columns from k on (zeros beyond `cols`) of a panel of lines as rows of 4 columns x 16
- * rows.
- */
+ * rows. */
 INLINE void unpack_lines(const uint8_t *panel, size_t k, size_t cols, size_t width, layout L,
                          int8_t *out)
 {
@@ -109,6 +108,7 @@ INLINE void unpack(const sterna_int_tile *tile, const uint8_t *panel, size_t k, 
     }
     unpack_lines(panel, k, cols, STEP, L, out);
 }
+
 /* Where the A tile of token tile i at column k is, and its stride. */
 INLINE const int8_t *activations(const sterna_int_tile *tile, size_t t, size_t k, workspace *work,
                                  size_t i, size_t *stride)

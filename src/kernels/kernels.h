@@ -35,12 +35,13 @@ enum {
 
 /* ---- matmul over integer codes and int8 activations ----
  *
- * Columns are cut into segments of `segment` columns (a multiple of 16, for tern5 of 32 unless
- * there is only one; the last may be shorter): all columns of a segment share one weight scale per
- * row and one activation scale per token. isum = sum(code * x) - zero * x_sum[s] exact acc  =
- * fma((float)isum, x_scale[s] * scale[s / segments_per_scale], acc) acc  = fma(x_offset[s], min[s /
- * segments_per_scale], acc)  where the matrix has mins for s = 0, 1, ...; y = acc * factor.
- * Products and sums round to nearest even.
+ * Columns are cut into segments of `segment` columns (a multiple of 16; where tern5 has several, of
+ * 32; the last may be shorter): all columns of a segment share one weight scale per row and one
+ * activation scale per token.
+ *   isum = sum(code * x) - zero * x_sum[s]                  exact
+ *   acc  = fma((float)isum, x_scale[s] * scale[s / segments_per_scale], acc)
+ *   acc  = fma(x_offset[s], min[s / segments_per_scale], acc)  where the matrix has mins
+ * for s = 0, 1, ...; y = acc * factor. Products and sums round to nearest even.
  */
 typedef struct sterna_int_tile {
     /* `panels` panels; the next one stands codes_step bytes, scales_step float16s, row_step floats

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
@@ -68,6 +69,16 @@ void *sterna_calloc(size_t count, size_t size)
 {
     void *block = sterna_alloc(count, size);
     if (block) memset(block, 0, count * size);
+    return block;
+}
+
+void *sterna_alloc_streamed(size_t count, size_t size)
+{
+    enum { LARGE_PAGE = 2 << 20 };
+    void *block = sterna_alloc(count, size);
+    uintptr_t begin = ((uintptr_t)block + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
+    uintptr_t end = ((uintptr_t)block + count * size) / LARGE_PAGE * LARGE_PAGE;
+    if (block && begin < end) madvise((void *)begin, end - begin, MADV_HUGEPAGE);
     return block;
 }
 

@@ -22,6 +22,9 @@ bool sterna_add_u64(uint64_t a, uint64_t b, uint64_t *out);
 void *sterna_alloc(size_t count, size_t size);
 void *sterna_calloc(size_t count, size_t size);
 void *sterna_realloc(void *block, size_t count, size_t size);
+/* As sterna_alloc, for memory that is read as a stream: large pages cost fewer faults at first and
+ * fewer address misses later. A kernel without them loses nothing. */
+void *sterna_alloc_streamed(size_t count, size_t size);
 /* void sterna_free(void *block) is public: sterna.h */
 char *sterna_strdup(const char *text);
 char *sterna_strndup(const char *text, size_t length);

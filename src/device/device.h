@@ -69,12 +69,11 @@ typedef enum sterna_gate {
 typedef enum sterna_rope_style { STERNA_ROPE_HALVES, STERNA_ROPE_PAIRS } sterna_rope_style;
 typedef enum sterna_kv_type { STERNA_KV_F16, STERNA_KV_F32, STERNA_KV_Q8 } sterna_kv_type;
 
-/* Keys and values of one sequence. Layer l: k[l] and v[l] are [kv_heads][capacity][head_dim] of the
- * type (Q8: groups of 32 values, the layout is the device's business). */
+/* Keys and values of one sequence. How they lie in `data` is the device's business. */
 typedef struct sterna_kv {
     sterna_kv_type type;
     uint32_t layers, kv_heads, head_dim, capacity;
-    void **k, **v;
+    void *data;
 } sterna_kv;
 
 /* Which cache and which place in it each token of a batch has. Tokens of one sequence stand

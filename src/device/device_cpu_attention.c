@@ -1,5 +1,9 @@
 /* Keys, values and attention of the CPU device.
  *
+ * The cache lies as attention reads it: [chunk of 512 keys][layer][kv head][block of 64 keys], a
+ * block being its keys and then its values. So decode is one stream of memory per thread, and a
+ * cache takes memory as it grows, though in large pages.
+ *
  * The keys of a query are taken in chunks of 512 that start at multiples of 512; every chunk has
  * its own online softmax and the chunks are merged in order. Where there are few queries the chunks
  * are dealt to the threads, otherwise tiles of queries are: the result is the same to the bit, and
@@ -13,7 +17,8 @@
 #include "kernels/ref/math_ref.h"
 
 enum {
-    CHUNK = 512,
+    CHUNK_BLOCKS = 8,
+    CHUNK = CHUNK_BLOCKS * STERNA_ATTENTION_BLOCK,
     TILE_ROWS = 64, /* rows of queries (tokens x heads that share keys) of a tile */
     SPLIT_TOKENS = 4,
 };
@@ -25,37 +30,46 @@ static size_t row_bytes(sterna_kv_type type, size_t dim)
     return ((dim + 1) & ~(size_t)1) + 2 * ((dim + STERNA_Q8_GROUP - 1) / STERNA_Q8_GROUP);
 }
 
+static size_t blocks_of(size_t keys)
+{
+    return (keys + STERNA_ATTENTION_BLOCK - 1) / STERNA_ATTENTION_BLOCK;
+}
+
+/* 64 keys and their values. */
+static size_t block_bytes(const sterna_kv *kv)
+{
+    return 2 * STERNA_ATTENTION_BLOCK * row_bytes(kv->type, kv->head_dim);
+}
+
+/* The blocks of a kv head in chunk c. */
+static uint8_t *head_at(const sterna_kv *kv, size_t layer, size_t c, size_t head)
+{
+    size_t before = c * CHUNK_BLOCKS, left = blocks_of(kv->capacity) - before;
+    size_t blocks = left < CHUNK_BLOCKS ? left : CHUNK_BLOCKS;
+    size_t heads = (size_t)kv->layers * kv->kv_heads, index = layer * kv->kv_heads + head;
+    return (uint8_t *)kv->data + (before * heads + index * blocks) * block_bytes(kv);
+}
+
 sterna_status sterna_cpu_kv_new(sterna_device *device, sterna_kv_type type, uint32_t layers,
                                 uint32_t kv_heads, uint32_t head_dim, uint32_t capacity,
                                 sterna_kv **out, sterna_error *err)
 {
     (void)device;
-    /* The pointers and the cache are one block each; pages of the cache that no key has reached
-     * take no memory. */
-    size_t layer, total;
+    size_t block, total;
     sterna_kv *kv = sterna_calloc(1, sizeof *kv);
-    if (!kv || !sterna_mul_size((size_t)kv_heads * capacity, row_bytes(type, head_dim), &layer) ||
-        layer > SIZE_MAX - 63 ||
-        !sterna_mul_size(2 * (size_t)layers, (layer + 63) & ~(size_t)63, &total)) {
-        sterna_free(kv);
-        return sterna_fail_memory(err, "the key and value cache");
-    }
-    layer = (layer + 63) & ~(size_t)63;
-    *kv = (sterna_kv){type, layers, kv_heads, head_dim, capacity, NULL, NULL};
-    uint8_t *memory = sterna_alloc(total, 1);
-    kv->k = sterna_calloc(2 * (size_t)layers, sizeof *kv->k);
-    if (!memory || !kv->k) {
-        sterna_free(memory);
-        sterna_free(kv->k);
+    if (!kv) return sterna_fail_memory(err, "the key and value cache");
+    *kv = (sterna_kv){type, layers, kv_heads, head_dim, capacity, NULL};
+    block = block_bytes(kv);
+    if (sterna_mul_size((size_t)layers * kv_heads, blocks_of(capacity), &total) &&
+        sterna_mul_size(total, block, &total))
+        kv->data = sterna_alloc_streamed(total, 1);
+    if (!kv->data) {
         sterna_free(kv);
         return sterna_fail(err, STERNA_ERROR_MEMORY,
-                           "no memory for a key and value cache of %zu MB (%u tokens); choose a "
-                           "shorter context or --kv q8",
-                           total >> 20, capacity);
+                           "no memory for a key and value cache of %u tokens, %zu KB each; choose "
+                           "a shorter context or --kv q8",
+                           capacity, ((size_t)layers * kv_heads * block / 64) >> 10);
     }
-    kv->v = kv->k + layers;
-    kv->k[0] = memory;
-    for (size_t i = 0; i < 2 * (size_t)layers; i++) kv->k[i] = memory + i * layer;
     *out = kv;
     return STERNA_OK;
 }
@@ -64,8 +78,7 @@ void sterna_cpu_kv_free(sterna_device *device, sterna_kv *kv)
 {
     (void)device;
     if (!kv) return;
-    sterna_free(kv->k[0]);
-    sterna_free(kv->k);
+    sterna_free(kv->data);
     sterna_free(kv);
 }
 
@@ -83,12 +96,14 @@ static void store_tokens(void *context, size_t begin, size_t end, int thread)
     for (size_t t = begin; t < end; t++) {
         const sterna_kv *kv = job->places[t].kv;
         size_t heads = kv->kv_heads, dim = kv->head_dim, bytes = row_bytes(kv->type, dim);
+        size_t position = job->places[t].position, inside = position % CHUNK;
         for (size_t h = 0; h < heads; h++) {
-            size_t at = (h * kv->capacity + job->places[t].position) * bytes;
+            uint8_t *to_key = head_at(kv, job->layer, position / CHUNK, h) +
+                              inside / STERNA_ATTENTION_BLOCK * block_bytes(kv) +
+                              inside % STERNA_ATTENTION_BLOCK * bytes;
+            uint8_t *to_value = to_key + STERNA_ATTENTION_BLOCK * bytes;
             const float *key = job->k + (t * heads + h) * dim;
             const float *value = job->v + (t * heads + h) * dim;
-            uint8_t *to_key = (uint8_t *)kv->k[job->layer] + at;
-            uint8_t *to_value = (uint8_t *)kv->v[job->layer] + at;
             if (kv->type == STERNA_KV_F32) {
                 memcpy(to_key, key, bytes);
                 memcpy(to_value, value, bytes);
@@ -153,7 +168,8 @@ static void attend_chunk(const sterna_cpu *cpu, const queries *tile, size_t c, s
     const sterna_attention *args = tile->args;
     const sterna_kv *kv = args->places[tile->t].kv;
     size_t bytes = row_bytes(kv->type, args->head_dim);
-    size_t base = tile->group * kv->capacity * bytes, end = (c + 1) * CHUNK;
+    size_t end = (c + 1) * CHUNK;
+    const uint8_t *keys = head_at(kv, args->layer, c, tile->group);
     if (end > tile->last[tile->rows - 1]) end = tile->last[tile->rows - 1];
     for (size_t r = 0; r < tile->rows; r++) out->max[r] = -INFINITY;
     memset(out->sum, 0, tile->rows * sizeof(float));
@@ -162,9 +178,10 @@ static void attend_chunk(const sterna_cpu *cpu, const queries *tile, size_t c, s
                                   .first = tile->first,
                                   .last = tile->last,
                                   .rows = tile->rows,
-                                  .k = (const uint8_t *)kv->k[args->layer] + base,
-                                  .v = (const uint8_t *)kv->v[args->layer] + base,
+                                  .k = keys,
+                                  .v = keys + STERNA_ATTENTION_BLOCK * bytes,
                                   .kv_stride = bytes,
+                                  .block_stride = block_bytes(kv),
                                   .head_dim = args->head_dim,
                                   .begin = c * CHUNK,
                                   .end = end,
@@ -249,10 +266,10 @@ static void whole_tile(const sterna_cpu *cpu, queries *tile, state *part, state 
 typedef struct attend_job {
     const sterna_cpu *cpu;
     const sterna_attention *args;
-    size_t local;  /* floats of scratch per thread */
-    size_t chunks; /* few queries: chunks of a (token, kv head), and their states */
-    float *parts;
-    size_t most; /* many queries: tokens of a tile */
+    size_t local; /* floats of scratch per thread */
+    size_t pairs; /* (token, kv head) */
+    float *parts; /* few queries: states of [chunk][pair] */
+    size_t most;  /* many queries: tokens of a tile */
 } attend_job;
 
 /* Scratch of a thread for tiles of `rows` rows. */
@@ -284,8 +301,8 @@ static void split_chunks(void *context, size_t begin, size_t end, int thread)
     state part, total;
     queries tile = prepare_tile(job, thread, shared_heads(job->args), &part, &total);
     for (size_t i = begin; i < end; i++) {
-        size_t c = i % job->chunks;
-        choose_pair(&tile, i / job->chunks);
+        size_t c = i / job->pairs;
+        choose_pair(&tile, i % job->pairs);
         if (c * CHUNK >= tile.last[0] || (c + 1) * CHUNK <= tile.first[0]) continue;
         state out = part_at(job, i);
         attend_chunk(job->cpu, &tile, c, &out);
@@ -302,7 +319,7 @@ static void split_merges(void *context, size_t begin, size_t end, int thread)
         choose_pair(&tile, pair);
         memset(total.sum, 0, shared * sizeof(float));
         for (size_t c = tile.first[0] / CHUNK; c * CHUNK < tile.last[0]; c++) {
-            state from = part_at(job, pair * job->chunks + c);
+            state from = part_at(job, c * job->pairs + pair);
             merge(shared, job->args->head_dim, &from, &total);
         }
         finish(&tile, &total);
@@ -354,18 +371,18 @@ void sterna_cpu_attention(sterna_device *device, const sterna_attention *args)
     for (size_t t = 0; t < args->n; t++)
         if (args->places[t].position + 1 > keys) keys = args->places[t].position + 1;
     attend_job job = {.cpu = cpu, .args = args, .local = local_floats(shared, dim)};
-    job.chunks = (keys + CHUNK - 1) / CHUNK;
     job.parts = scratch->attention + (size_t)cpu->threads * job.local;
-    size_t pairs = args->n * args->kv_heads;
+    job.pairs = args->n * args->kv_heads;
+    size_t chunks = (keys + CHUNK - 1) / CHUNK;
     /* Few queries: every chunk of every (token, kv head) is a piece; then each pair merges its. */
-    if (args->n <= SPLIT_TOKENS && job.chunks > 1 &&
-        (size_t)cpu->threads * job.local + args->n * args->heads * job.chunks * (dim + 2) <=
+    if (args->n <= SPLIT_TOKENS && chunks > 1 &&
+        (size_t)cpu->threads * job.local + args->n * args->heads * chunks * (dim + 2) <=
             scratch->attention_floats) {
-        sterna_pool_run(cpu->pool, pairs * job.chunks, 1, split_chunks, &job);
-        sterna_pool_run(cpu->pool, pairs, pairs, split_merges, &job);
+        sterna_pool_run(cpu->pool, job.pairs * chunks, 1, split_chunks, &job);
+        sterna_pool_run(cpu->pool, job.pairs, job.pairs, split_merges, &job);
         return;
     }
-    size_t even = pairs / (size_t)(cpu->threads * 2);
+    size_t even = job.pairs / (size_t)(cpu->threads * 2);
     job.most = shared < TILE_ROWS ? TILE_ROWS / shared : 1;
     if (job.most > even) job.most = even ? even : 1; /* a tile for every thread at least */
     job.most = longest_run(args, job.most);          /* sequences apart, so that all have work */

@@ -7,14 +7,13 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/memory.h"
 #include "device/device_cpu_pack.h"
 #include "ternary/affine.h"
 #include "ternary/native.h"
 
-enum { INT8_GROUP = 32, ACT_GROUP = 128, LARGE_PAGE = 2 << 20 };
+enum { INT8_GROUP = 32, ACT_GROUP = 128 };
 
 const sterna_cpu_line sterna_cpu_lines[] = {
     [STERNA_LAYOUT_TERN2] = {"tern2", 16, 64},   [STERNA_LAYOUT_TERN5] = {"tern5", 16, 64},
@@ -128,17 +127,6 @@ static bool measure(const sterna_cpu_load *job)
     return true;
 }
 
-/* Memory that is streamed: large pages cost fewer faults now and fewer address misses later. A
- * kernel without them loses nothing. */
-static void *streamed(size_t count, size_t size)
-{
-    void *block = sterna_alloc(count, size);
-    uintptr_t begin = ((uintptr_t)block + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
-    uintptr_t end = ((uintptr_t)block + count * size) / LARGE_PAGE * LARGE_PAGE;
-    if (block && begin < end) madvise((void *)begin, end - begin, MADV_HUGEPAGE);
-    return block;
-}
-
 static void free_arrays(sterna_weight *weight)
 {
     sterna_free(weight->codes);
@@ -154,14 +142,14 @@ static sterna_status allocate(sterna_cpu_load *job, sterna_error *err)
 {
     sterna_weight *weight = job->weight;
     size_t panel_scales = weight->groups * STERNA_PANEL;
-    weight->codes = streamed(weight->panels, weight->panel_bytes);
+    weight->codes = sterna_alloc_streamed(weight->panels, weight->panel_bytes);
     weight->factors = sterna_calloc(weight->panels, STERNA_PANEL * sizeof(float));
     bool complete = weight->codes && weight->factors;
     if (complete && has_scales(weight)) {
-        weight->scales = streamed(weight->panels, panel_scales * sizeof(uint16_t));
+        weight->scales = sterna_alloc_streamed(weight->panels, panel_scales * sizeof(uint16_t));
         complete = weight->scales != NULL;
         if (complete && job->has_min) {
-            weight->mins = streamed(weight->panels, panel_scales * sizeof(uint16_t));
+            weight->mins = sterna_alloc_streamed(weight->panels, panel_scales * sizeof(uint16_t));
             complete = weight->mins != NULL;
         }
     }

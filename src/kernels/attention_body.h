@@ -33,11 +33,12 @@ V16_INLINE v16 kv_load_tail(const uint8_t *row, size_t i, size_t dim, kv_kind ki
     return v16_mul(v16_from_i8(last), q8_scale(row, i, dim));
 }
 
-/* Asks for `rows` stored rows: streams of keys and of values take turns, which the processor's own
- * prefetching does not follow. */
-V16_INLINE void fetch(const uint8_t *row, size_t stride, size_t rows)
+/* Asks for what lies AHEAD of `bytes` at `at`: a cache is one stream of keys and values that take
+ * turns. */
+V16_INLINE void fetch(const uint8_t *at, size_t bytes)
 {
-    for (size_t i = 0; i < rows * stride; i += 64) __builtin_prefetch(row + i);
+    enum { AHEAD = 12 << 10 };
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + AHEAD + i);
 }
 
 /* q . k of R rows with K neighbouring keys: out[r * STERNA_ATTENTION_BLOCK + key]. */
@@ -74,10 +75,10 @@ V16_INLINE void dots(const float *q, size_t dim, const uint8_t *key, size_t kv_s
 }
 
 /* acc[R][.] = acc * correction + p . v of D neighbouring vectors of values from column i on, n of
- * whose last one count, over keys begin .. end-1 of a block that starts at `start`. */
+ * whose last one count, over `keys` rows. p[r * STERNA_ATTENTION_BLOCK + key]. */
 V16_INLINE void values(const sterna_attention_tile *tile, size_t r0, size_t i, size_t n,
-                       size_t start, size_t begin, size_t end, float p[][STERNA_ATTENTION_BLOCK],
-                       const float *correction, kv_kind kind, size_t R, size_t D)
+                       const uint8_t *row, size_t keys, const float *p, const float *correction,
+                       kv_kind kind, size_t R, size_t D)
 {
     const size_t dim = tile->head_dim;
     float *acc = tile->acc + r0 * dim + i;
@@ -88,10 +89,9 @@ V16_INLINE void values(const sterna_attention_tile *tile, size_t r0, size_t i, s
             sums[r][d] =
                 v16_mul(n == 16 ? v16_load(at) : v16_load_n(at, n), v16_set1(correction[r]));
         }
-    const uint8_t *row = tile->v + begin * tile->kv_stride;
-    const uint8_t *ahead = tile->k + (begin + STERNA_ATTENTION_BLOCK) * tile->kv_stride;
-    for (size_t key = begin; key < end; key++, row += tile->kv_stride) {
-        if (r0 == 0 && i == 0) fetch(ahead + (key - begin) * tile->kv_stride, tile->kv_stride, 1);
+    const size_t share = tile->kv_stride * D * 16 / dim; /* of a row, for this pass over the keys */
+    for (size_t key = 0; key < keys; key++, row += tile->kv_stride) {
+        if (r0 == 0) fetch(row + i / (16 * D) * share, share);
         v16 v[V16_KEYS], scale = v16_set1(0);
         for (size_t d = 0; d < D; d++) { /* where D > 1, i begins a group of Q8 */
             if (kind == KV_Q8 && d % 2 == 0) scale = q8_scale(row, i + 16 * d, dim);
@@ -99,7 +99,7 @@ V16_INLINE void values(const sterna_attention_tile *tile, size_t r0, size_t i, s
                 n == 16 ? kv_load(row, i + 16 * d, scale, kind) : kv_load_tail(row, i, dim, kind);
         }
         for (size_t r = 0; r < R; r++) {
-            v16 weight = v16_set1(p[r][key - start]);
+            v16 weight = v16_set1(p[r * STERNA_ATTENTION_BLOCK + key]);
             for (size_t d = 0; d < D; d++) sums[r][d] = v16_fma(weight, v[d], sums[r][d]);
         }
     }
@@ -117,23 +117,24 @@ V16_INLINE void values(const sterna_attention_tile *tile, size_t r0, size_t i, s
 V16_INLINE void block_rows(const sterna_attention_tile *tile, size_t r0, size_t start, size_t begin,
                            size_t end, kv_kind kind, size_t R)
 {
-    const size_t dim = tile->head_dim;
+    const size_t dim = tile->head_dim, stride = tile->kv_stride;
+    const size_t at = (start - tile->begin) / STERNA_ATTENTION_BLOCK * tile->block_stride +
+                      (begin - start) * stride;
+    const uint8_t *row = tile->k + at;
     const bool part = begin > start || end < start + STERNA_ATTENTION_BLOCK;
     float p[4][STERNA_ATTENTION_BLOCK], correction[4];
     for (size_t r = 0; r < R; r++)
         for (size_t i = 0; i < STERNA_ATTENTION_BLOCK; i += 16)
             v16_store(p[r] + i, v16_set1(-INFINITY));
-    const size_t stride = tile->kv_stride;
     size_t key = begin;
     for (; R > 1 && V16_KEYS > 1 && key + V16_KEYS <= end; key += V16_KEYS) {
-        if (r0 == 0) fetch(tile->v + key * stride, stride, V16_KEYS);
-        dots(tile->q + r0 * dim, dim, tile->k + key * stride, stride, kind, R, V16_KEYS,
-             p[0] + (key - start));
+        if (r0 == 0) fetch(row, V16_KEYS * stride);
+        dots(tile->q + r0 * dim, dim, row, stride, kind, R, V16_KEYS, p[0] + (key - start));
+        row += V16_KEYS * stride;
     }
-    for (; key < end; key++) {
-        if (r0 == 0) fetch(tile->v + key * stride, stride, 1);
-        dots(tile->q + r0 * dim, dim, tile->k + key * stride, stride, kind, R, 1,
-             p[0] + (key - start));
+    for (; key < end; key++, row += stride) {
+        if (r0 == 0) fetch(row, stride);
+        dots(tile->q + r0 * dim, dim, row, stride, kind, R, 1, p[0] + (key - start));
     }
     for (size_t r = 0; r < R; r++) {
         /* lanes of unseen keys stay -infinity: scale, cap and the largest ignore them */
@@ -164,10 +165,11 @@ V16_INLINE void block_rows(const sterna_attention_tile *tile, size_t r0, size_t 
     }
     size_t i = 0;
     for (; i + 16 * V16_KEYS <= dim; i += 16 * V16_KEYS)
-        values(tile, r0, i, 16, start, begin, end, p, correction, kind, R, V16_KEYS);
+        values(tile, r0, i, 16, tile->v + at, end - begin, p[0] + (begin - start), correction, kind,
+               R, V16_KEYS);
     for (; i < dim; i += 16)
-        values(tile, r0, i, dim - i < 16 ? dim - i : 16, start, begin, end, p, correction, kind, R,
-               1);
+        values(tile, r0, i, dim - i < 16 ? dim - i : 16, tile->v + at, end - begin,
+               p[0] + (begin - start), correction, kind, R, 1);
 }
 
 V16_INLINE void attend(const sterna_attention_tile *tile, kv_kind kind)

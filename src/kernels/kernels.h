@@ -156,7 +156,8 @@ typedef void sterna_pack_bf16_fn(const float *x, size_t stride, size_t lanes, si
 /* One row of queries per (token, head) that shares the same keys: an online softmax over keys
  * begin..end-1, of which row r sees first[r] <= key < last[r].
  *   s = (q . k) * scale, soft-capped when soft_cap > 0; the dot product is a lane sum.
- * Keys are taken in blocks of 64 from `begin`. A block in which a row sees nothing is skipped for
+ * Keys are taken in blocks of 64 from `begin`; block b's are 64 rows at k + b * block_stride, its
+ * values at v + b * block_stride. A block in which a row sees nothing is skipped for
  * it; otherwise m' = max(m, max s), c = exp(m - m'), p = exp(s - m') (0 for unseen keys),
  * sum = sum * c + (lane sum of p over the block), acc = acc * c, then acc = fma(p, v, acc) in key
  * order over the seen keys. State starts as m = -INFINITY, sum = 0, acc = 0 (the caller's).
@@ -166,8 +167,9 @@ typedef struct sterna_attention_tile {
     const float *q; /* [rows][head_dim] */
     const uint32_t *first, *last;
     size_t rows;
-    const uint8_t *k, *v; /* row of key i at i * kv_stride bytes; 2-byte aligned (4 for f32) */
-    size_t kv_stride;
+    const uint8_t *k, *v; /* of key `begin`; 2-byte aligned (4 for f32) */
+    size_t kv_stride;     /* bytes between the rows of a block */
+    size_t block_stride;
     size_t head_dim;
     size_t begin, end;
     float scale, soft_cap;

@@ -46,10 +46,18 @@ static void attention_cases(sterna_attention_fn *kernel, sterna_attention_fn *la
                         : kind == 1 ? 2 * dim
                                     : ((dim + 1) & ~(size_t)1) + (dim + 31) / 32 * 2;
         float *q = guarded(rows * dim * 4, 4), *row = guarded(dim * 4, 4);
-        uint8_t *k = guarded(keys * stride, 4), *v = guarded(keys * stride, 4);
+        size_t begin = below(2) ? 0 : below(keys), n = keys - begin;
+        bool apart = below(2); /* else blocks of keys and of values take turns, as in a cache */
+        const size_t block = STERNA_ATTENTION_BLOCK * stride;
+        size_t block_stride = apart ? block : 2 * block;
+        size_t bytes = (n - 1) / STERNA_ATTENTION_BLOCK * block_stride +
+                       ((n - 1) % STERNA_ATTENTION_BLOCK + 1) * stride;
+        uint8_t *k = guarded(apart ? bytes : block + bytes, 4);
+        uint8_t *v = apart ? guarded(bytes, 4) : k + block;
         fill_floats(q, rows * dim, 0);
-        for (size_t key = 0; key < 2 * keys; key++) {
-            uint8_t *to = (key < keys ? k : v) + key % keys * stride;
+        for (size_t key = 0; key < 2 * n; key++) {
+            uint8_t *to = (key < n ? k : v) + key % n / STERNA_ATTENTION_BLOCK * block_stride +
+                          key % n % STERNA_ATTENTION_BLOCK * stride;
             fill_floats(row, dim, below(3) ? 0 : 3);
             if (kind == 0) memcpy(to, row, stride);
             if (kind == 1) sterna_kv_encode_f16_ref(row, dim, to);
@@ -70,8 +78,9 @@ static void attention_cases(sterna_attention_fn *kernel, sterna_attention_fn *la
                                       .k = k,
                                       .v = v,
                                       .kv_stride = stride,
+                                      .block_stride = block_stride,
                                       .head_dim = dim,
-                                      .begin = below(2) ? 0 : below(keys),
+                                      .begin = begin,
                                       .end = keys,
                                       .scale = 0.3f,
                                       .soft_cap = below(3) ? 0 : 20.0f};

@@ -41,10 +41,12 @@ static inline __attribute__((always_inline)) void block(const sterna_attention_t
                                                         size_t start, size_t begin, size_t end,
                                                         value_fn *value)
 {
-    const size_t dim = tile->head_dim;
+    const size_t dim = tile->head_dim, stride = tile->kv_stride;
+    const size_t at = (start - tile->begin) / STERNA_ATTENTION_BLOCK * tile->block_stride;
     float scores[STERNA_ATTENTION_BLOCK], max = tile->max[r], lanes[16] = {0};
     for (size_t key = begin; key < end; key++) {
-        float s = dot(tile->q + r * dim, tile->k + key * tile->kv_stride, dim, value) * tile->scale;
+        const uint8_t *row = tile->k + at + (key - start) * stride;
+        float s = dot(tile->q + r * dim, row, dim, value) * tile->scale;
         if (tile->soft_cap > 0) s = tile->soft_cap * sterna_tanh(s / tile->soft_cap);
         scores[key - start] = s;
         max = s > max ? s : max;
@@ -59,7 +61,8 @@ static inline __attribute__((always_inline)) void block(const sterna_attention_t
     for (size_t i = 0; i < dim; i++) {
         float sum = acc[i] * correction;
         for (size_t key = begin; key < end; key++)
-            sum = fmaf(scores[key - start], value(tile->v + key * tile->kv_stride, i, dim), sum);
+            sum = fmaf(scores[key - start], value(tile->v + at + (key - start) * stride, i, dim),
+                       sum);
         acc[i] = sum;
     }
 }

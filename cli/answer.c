@@ -66,9 +66,7 @@ static int open_session(cli_talk *talk)
     memset(&options, 0, sizeof options);
     memset(&err, 0, sizeof err);
     options.context = (uint32_t)settings->context;
-    options.cache = strcmp(settings->cache, "f32") == 0  ? STERNA_CACHE_F32
-                    : strcmp(settings->cache, "q8") == 0 ? STERNA_CACHE_Q8
-                                                         : STERNA_CACHE_F16;
+    options.cache = cli_cache_type(settings->cache);
     if (sterna_session_new(talk->model, &options, &talk->session, &err) != STERNA_OK)
         return cli_fail_library(&err);
     return CLI_OK;

@@ -8,7 +8,7 @@
 
 typedef struct bench_settings {
     cli_model_settings model;
-    const char *shape, *type, *head;
+    const char *shape, *type, *head, *cache;
     cli_numbers prefill, context, batch;
     uint64_t tokens, repeat;
     bool json, quiet;
@@ -53,6 +53,7 @@ static int measure(const bench_settings *settings, bool silent, sterna_model *mo
     options.batches_count = settings->batch.count;
     options.decode_tokens = (uint32_t)settings->tokens;
     options.repetitions = (uint32_t)settings->repeat;
+    options.cache = cli_cache_type(settings->cache);
     options.progress = cli_progress_report;
     options.progress_context = &progress;
     sterna_status done = sterna_bench(model, &options, &json, &err);
@@ -80,7 +81,7 @@ static int run_bench(const cli_command *command, const void *from, int operands,
     return status;
 }
 
-static const bench_settings bench_defaults = {.tokens = 32, .repeat = 5};
+static const bench_settings bench_defaults = {.tokens = 32, .repeat = 5, .cache = "f16"};
 static const cli_option bench_options[] = {
     {"prefill", 0, CLI_NUMBERS, "N,N", 1, 1 << 24, offsetof(bench_settings, prefill),
      "prompt lengths in tokens (default 128,512)"},
@@ -104,6 +105,7 @@ static const cli_option bench_options[] = {
     {"head", 0, CLI_CHOICE, "Q8_0|Q6_K|F16|BF16|F32", 0, 0, offsetof(bench_settings, head),
      "type of its embedding and head (default Q8_0)"},
     {NULL, 0, CLI_HEADING, NULL, 0, 0, 0, "Running"},
+    CLI_CACHE_OPTION(bench_settings, cache),
     CLI_MODEL_OPTIONS(bench_settings),
     CLI_JSON_OPTION(bench_settings, "print one JSON object"),
     CLI_QUIET_OPTION(bench_settings, "show no progress"),

@@ -161,8 +161,7 @@ static const cli_option run_options[] = {
     {"ctx", 'c', CLI_SIZE, "N", 0, 4294967295.0, offsetof(cli_run_settings, context),
      "tokens that prompt and answers may take together; 0: what the model was trained for, 4096 at "
      "most (default 0)"},
-    {"kv", 0, CLI_CHOICE, "f16|f32|q8", 0, 0, offsetof(cli_run_settings, cache),
-     "numbers that the key-value cache holds (default f16)"},
+    CLI_CACHE_OPTION(cli_run_settings, cache),
     CLI_MODEL_OPTIONS(cli_run_settings),
     {NULL, 0, CLI_HEADING, NULL, 0, 0, 0, "Output"},
     CLI_JSON_OPTION(cli_run_settings, "print one JSON object with the answer and its figures"),

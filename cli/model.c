@@ -4,6 +4,13 @@
 
 #include "output.h"
 
+sterna_cache_type cli_cache_type(const char *name)
+{
+    return strcmp(name, "f32") == 0  ? STERNA_CACHE_F32
+           : strcmp(name, "q8") == 0 ? STERNA_CACHE_Q8
+                                     : STERNA_CACHE_F16;
+}
+
 sterna_model_options cli_model_options(const cli_model_settings *settings, cli_progress *progress)
 {
     sterna_model_options options;

@@ -46,6 +46,14 @@ enum { CLI_THREADS_MAX = 1024 };
          "float32 weights and activations: slow, the reference for accuracy"},                     \
         CLI_I2S_OPTION(settings)
 
+#define CLI_CACHE_OPTION(settings, member)                                                         \
+    {                                                                                              \
+        "kv", 0, CLI_CHOICE, "f16|f32|q8", 0, 0, offsetof(settings, member),                       \
+            "numbers that the key-value cache holds (default f16)"                                 \
+    }
+
+/* What --kv names. */
+sterna_cache_type cli_cache_type(const char *name);
 /* The options for the library; progress goes to `progress` (NULL none). */
 sterna_model_options cli_model_options(const cli_model_settings *settings, cli_progress *progress);
 /* Opens a model with a progress bar. Returns the exit status, after a sentence. */

@@ -286,6 +286,7 @@ typedef struct sterna_bench_options {
     size_t batches_count;   /* sequences that decode together, each behind contexts[0] tokens */
     uint32_t decode_tokens; /* per repetition; 0 = 32 */
     uint32_t repetitions;   /* 0 = 5, beside one that warms up and is not counted */
+    sterna_cache_type cache;
     sterna_progress progress;
     void *progress_context;
 } sterna_bench_options;

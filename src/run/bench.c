@@ -75,16 +75,24 @@ static void close_sessions(bench *b)
     }
 }
 
+static double cache_bytes_per_token(const bench *b)
+{
+    /* of a value; Q8 has a float16 scale for 32 */
+    static const double bytes[] = {
+        [STERNA_CACHE_F16] = 2, [STERNA_CACHE_F32] = 4, [STERNA_CACHE_Q8] = 34.0 / 32};
+    const sterna_config *config = sterna_decoder_config(b->model->decoder);
+    return 2 * bytes[b->options->cache] * config->n_layers * config->kv_heads * config->head_dim;
+}
+
 static sterna_status open_sessions(bench *b, uint32_t count, uint32_t context, sterna_error *err)
 {
-    const sterna_config *config = sterna_decoder_config(b->model->decoder);
     sterna_status status = STERNA_OK;
-    const sterna_session_options options = {.context = context < count ? count : context};
+    const sterna_session_options options = {.context = context < count ? count : context,
+                                            .cache = b->options->cache};
     for (uint32_t i = 0; !status && i < count; i++)
         status = sterna_run_session_new(b->model, &options, &b->sessions[i], err);
     if (status) return status;
-    double cache =
-        2.0 * 2 * config->n_layers * config->kv_heads * config->head_dim * options.context * count;
+    double cache = cache_bytes_per_token(b) * options.context * count;
     if (cache > b->cache_bytes) b->cache_bytes = cache;
     return STERNA_OK;
 }
@@ -150,10 +158,8 @@ static sterna_status measure_decode(bench *b, uint32_t context, uint32_t count, 
 /* What one token reads: its share of the weights, and the cached keys and values before it. */
 static double bytes_per_token(const bench *b, uint32_t context, uint32_t count)
 {
-    const sterna_config *config = sterna_decoder_config(b->model->decoder);
-    double cached = 2.0 * 2 * config->n_layers * config->kv_heads * config->head_dim;
     return (double)sterna_decoder_bytes_per_token(b->model->decoder) / count +
-           cached * (context + b->decode_tokens / 2.0);
+           cache_bytes_per_token(b) * (context + b->decode_tokens / 2.0);
 }
 
 static sterna_status add_row(json_t *list, json_t *row, sterna_error *err)

@@ -196,6 +196,15 @@ def test_bench():
     assert all(word in shown for word in ("tokens/s", "bytes/token", "% of memory read", "% of int8 peak"))
 
 
+def test_bench_of_a_smaller_cache():
+    sizes = {kv: as_json("bench", LLAMA, "--prefill", 8, "--context", 16, "--tokens", 2, "--repeat", 1, "--kv", kv)
+             for kv in ("f32", "f16", "q8")}
+    per_value = {"f32": 4, "f16": 2, "q8": 1 + 2 / 32}
+    for kv, report in sizes.items():
+        assert report["cache_bytes"] * 2 == pytest.approx(sizes["f16"]["cache_bytes"] * per_value[kv])
+    assert sizes["q8"]["decode"][0]["bytes_per_token"] < sizes["f16"]["decode"][0]["bytes_per_token"]
+
+
 def test_bench_chooses_contexts():
     """Where none is named: the usual ones that the model was trained for; the others are told."""
     report = as_json("bench", "--shape", "tiny", "--prefill", 8, "--tokens", 2, "--repeat", 1)

@@ -40,7 +40,7 @@ def test_options_of_the_specification():
         "run": "prompt file system raw temp top-k top-p min-p repeat-penalty seed stop n-predict ctx threads cpu json kv "
                "float ignore-eos quiet",
         "eval": "text context stride limit bytes kl-against tasks json",
-        "bench": "prefill context batch tokens repeat shape type head json threads cpu",
+        "bench": "prefill context batch tokens repeat shape type head json threads cpu kv",
         "inspect": "json",
         "tokenize": "file decode special bos json",
         "template": "messages tools set no-generation-prompt",

@@ -112,8 +112,9 @@ static const cli_option quantize_options[] = {
      "group; "
      "the others are known to llama.cpp or its forks (default native)"},
     {"group", 0, CLI_TEXT, "N|row|tensor", 0, 0, offsetof(quantize_settings, group),
-     "columns that share a scale: a number, all of a row or all of the tensor (default 128 for "
-     "native, else as the layout has; a multiple of that)"},
+     "columns that share a scale: a number, all of a row or all of the tensor (default for "
+     "native 512 where bits are spent as --bits says, else 128; for other layouts what they have, "
+     "of which it must be a multiple)"},
     {"keep", 0, CLI_TEXT, "LIST", 0, 0, offsetof(quantize_settings, keep),
      "what does not become ternary, separated by commas: embed, head, vision, and names of "
      "tensors, "
@@ -135,7 +136,9 @@ static const cli_option quantize_options[] = {
      "share of every matrix's columns that stay int8, those whose rounding would cost most"},
     {"bits", 0, CLI_REAL, "N", 1, 8.5, offsetof(quantize_settings, bits),
      "bits a weight of the layers' matrices, scales counted: those that the model needs most get a "
-     "second plane, Q4_0 or Q8_0 (default: all become ternary)"},
+     "second plane of trits, Q4_0 or Q8_0; measuring that takes a while (default for native 1.75, "
+     "spent on second planes alone; none with --group, --asymmetric, --outliers and other "
+     "layouts, whose matrices all get the same bits)"},
     {NULL, 0, CLI_HEADING, NULL, 0, 0, 0, "Calibration (methods sterna and pt2)"},
     {"calib", 0, CLI_FILE, "FILE", 0, 0, offsetof(quantize_settings, calibration),
      "text to calibrate with, or JSON lines with a \"text\" each (.jsonl); default: a small "
@@ -149,8 +152,8 @@ static const cli_option quantize_options[] = {
      "share of the error of the residual stream that the matrices which write to it take back "
      "(default 0.5)"},
     {"damping", 0, CLI_REAL, "X", 0.0001, 1, offsetof(quantize_settings, damping),
-     "added to the diagonal of the inputs' second moments, as a share of its mean (default 0.05; "
-     "for pt2 0.01)"},
+     "added to the diagonal of the inputs' second moments, as a share of its mean (default 0.05 "
+     "for 16 tokens a column, less for more: 0.2 / sqrt(tokens a column); for pt2 0.01)"},
     {"stages", 0, CLI_TEXT, "LIST", 0, 0, offsetof(quantize_settings, stages),
      "steps of the fit to take, to compare with: balance, order, columns, refit, descent, "
      "separated by commas, or none (default all; for pt2: its reordering, its compensation, its "

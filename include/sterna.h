@@ -355,19 +355,21 @@ typedef struct sterna_quantize_options {
     /* method sterna only */
     const char *calibration; /* text, or JSON lines with a "text" each (.jsonl); NULL = built in */
     uint32_t tokens;         /* of calibration, in windows of 512; 0 = 16k to 64k by size */
-    uint32_t group;          /* columns that share a scale: a multiple of the layout's; 0 = that */
-    bool portable; /* no transform of the inputs, so that any engine can run the file; transforms
-                      that fold into the matrices instead */
-    int64_t tune;  /* tokens to tune all scales and norms with, towards the full model; -1 = no
-                      tuning; 0 = the usual 128k, halved until they take ten minutes at most;
-                      none where fewer than 16k would be left, or memory is short */
+    uint32_t group; /* columns that share a scale: a multiple of the layout's; 0 = that; native: 512
+                       where bits are spent, else 128 */
+    bool portable;  /* no transform of the inputs, so that any engine can run the file; transforms
+                       that fold into the matrices instead */
+    int64_t tune;   /* tokens to tune all scales and norms with, towards the full model; -1 = no
+                       tuning; 0 = the usual 128k, halved until they take ten minutes at most;
+                       none where fewer than 16k would be left, or memory is short */
     float drift, residual; /* how much of earlier errors a matrix takes back: of its input, of the
                               residual stream; 0 = 0.5, negative = nothing */
-    float damping;         /* of the inputs' second moments; 0 = 0.05 (pt2: 0.01) */
+    float damping; /* of the inputs' second moments; 0 = 0.2 / sqrt(tokens a column) (pt2: 0.01) */
     const char *stages; /* of the fit, to compare: "balance,order,columns,refit,descent" (NULL) */
     float outliers;     /* share of every matrix's columns that stay int8 */
     float bits;         /* a weight of the layers' matrices: some get a second plane, Q4_0 or
-                           Q8_0, those that need it most; 0 = all become ternary */
+                           Q8_0, those that need it most; 0 = native: 1.75, second planes alone,
+                           unless group, outliers or asymmetric say how; others: all the same */
     bool resume;        /* go on with an interrupted run that left OUT.resume; the same settings are
                            needed, and the same file comes out */
 } sterna_quantize_options;

@@ -71,8 +71,20 @@ static double spend(candidate *all, size_t count, double room)
     }
 }
 
-sterna_status sterna_allocate(sterna_item *items, size_t n_items, double bits, double *reached,
-                              sterna_error *err)
+double sterna_trit_bits(const sterna_item *items, size_t n_items)
+{
+    double weights = 0, bytes = 0;
+    for (size_t i = 0; i < n_items; i++) {
+        const sterna_tensor *tensor = items[i].tensor;
+        if (items[i].verb != STERNA_VERB_FIT) continue;
+        weights += (double)tensor->dims[0] * (double)sterna_tensor_rows(tensor);
+        bytes += (double)sterna_item_bytes(&items[i]);
+    }
+    return weights > 0 ? 8 * bytes / weights : 0;
+}
+
+sterna_status sterna_allocate(sterna_item *items, size_t n_items, double bits, bool planes_only,
+                              double *reached, sterna_error *err)
 {
     candidate *all = sterna_calloc(n_items + 1, sizeof *all);
     double weights = 0, bytes = 0;
@@ -83,7 +95,8 @@ sterna_status sterna_allocate(sterna_item *items, size_t n_items, double bits, d
         if (!(items[i].sensitivity > 0)) continue;
         all[count] = (candidate){.item = &items[i]};
         for (int k = 0; k < PRECISIONS; k++)
-            all[count].bytes[k] = bytes_of(&items[i], (precision)k);
+            all[count].bytes[k] =
+                planes_only && k >= FOUR_BITS ? INFINITY : bytes_of(&items[i], (precision)k);
         weights += (double)tensor->dims[0] * (double)sterna_tensor_rows(tensor);
         bytes += all[count++].bytes[PLAIN];
     }

@@ -14,7 +14,7 @@
 static const char magic[8] = "STRNJRN1";
 static const char *const files[] = {"layers", "states.0", "states.1"};
 
-enum { RECORD_CALIBRATION = 1, RECORD_ITEM, RECORD_LAYER };
+enum { RECORD_CALIBRATION = 1, RECORD_ITEM, RECORD_LAYER, RECORD_SENSITIVITIES };
 enum { MAX_WINDOWS = 1 << 24, MAX_CODE = STERNA_CODE_TWO_BIT };
 
 typedef struct header {
@@ -42,11 +42,15 @@ typedef struct layer_head {
     uint64_t count, sum; /* floats of each stream; sum of both */
 } layer_head;
 
+typedef struct sensitivities_head {
+    uint64_t count; /* of doubles that follow, one for every item */
+} sensitivities_head;
+
 struct sterna_journal {
     char *folder;
     FILE *stream;      /* of `layers`, at its end */
     sterna_file *file; /* `layers` as it was when the run was resumed; NULL for a new one */
-    size_t calibration_at;
+    size_t calibration_at, sensitivities_at;
     size_t end; /* behind the last finished layer */
     uint32_t layers;
     bool *kept; /* [n_items] items that are in it, or were not FIT */
@@ -168,6 +172,7 @@ static size_t head_size(uint32_t kind)
     case RECORD_CALIBRATION: return sizeof(calibration_head);
     case RECORD_ITEM: return sizeof(item_head);
     case RECORD_LAYER: return sizeof(layer_head);
+    case RECORD_SENSITIVITIES: return sizeof(sensitivities_head);
     default: return 0;
     }
 }
@@ -197,6 +202,7 @@ static sterna_status scan(sterna_journal *journal, sterna_error *err)
             return cut ? STERNA_OK : fail_damaged(journal, at, err);
         }
         if (r.kind == RECORD_CALIBRATION) journal->calibration_at = at;
+        if (r.kind == RECORD_SENSITIVITIES) journal->sensitivities_at = at;
         if (r.kind == RECORD_LAYER && r.number != journal->layers)
             return fail_damaged(journal, at, err);
         at += sizeof r + (size_t)r.size;
@@ -254,7 +260,8 @@ void sterna_journal_close(sterna_journal *journal, bool done)
     bool mine = journal->stream != NULL;
     if (journal->stream) fclose(journal->stream);
     sterna_file_close(journal->file);
-    if (mine && (done || journal->layers == 0)) remove_folder(journal->folder);
+    bool worth = journal->layers > 0 || journal->sensitivities_at > 0;
+    if (mine && (done || !worth)) remove_folder(journal->folder);
     sterna_free(journal->kept);
     sterna_free(journal->folder);
     sterna_free(journal);
@@ -304,6 +311,24 @@ sterna_status sterna_journal_put_calibration(sterna_journal *journal,
         !write_record(journal, RECORD_CALIBRATION, 0, &head, calibration->ids, bytes) ||
         !finish(journal))
         return fail_write(journal, err);
+    return STERNA_OK;
+}
+
+sterna_status sterna_journal_put_sensitivities(sterna_journal *journal, const sterna_item *items,
+                                               size_t n_items, uint32_t layers, sterna_error *err)
+{
+    const sensitivities_head head = {n_items};
+    double *all = sterna_alloc(n_items, sizeof *all);
+    if (!all) return sterna_fail_memory(err, "a journal");
+    for (size_t i = 0; i < n_items; i++) all[i] = items[i].sensitivity;
+    size_t at = journal->end;
+    bool good =
+        seek_end(journal) &&
+        write_record(journal, RECORD_SENSITIVITIES, layers, &head, all, n_items * sizeof *all) &&
+        finish(journal);
+    sterna_free(all);
+    if (!good) return fail_write(journal, err);
+    journal->sensitivities_at = at;
     return STERNA_OK;
 }
 
@@ -383,6 +408,20 @@ sterna_status sterna_journal_get_calibration(const sterna_journal *journal, ster
     if (!out->ids) return sterna_fail_memory(err, "the calibration windows");
     memcpy(out->ids, journal->file->data + at + sizeof r + sizeof head, count * sizeof *out->ids);
     return STERNA_OK;
+}
+
+uint32_t sterna_journal_get_sensitivities(const sterna_journal *journal, sterna_item *items,
+                                          size_t n_items)
+{
+    record r;
+    size_t at = journal->sensitivities_at;
+    if (!at || !journal->file) return 0;
+    memcpy(&r, journal->file->data + at, sizeof r);
+    if (r.size != sizeof(sensitivities_head) + n_items * sizeof(double)) return 0;
+    const uint8_t *data = journal->file->data + at + sizeof r + sizeof(sensitivities_head);
+    for (size_t i = 0; i < n_items; i++)
+        memcpy(&items[i].sensitivity, data + i * sizeof(double), sizeof(double));
+    return r.number;
 }
 
 static sterna_status read_item(sterna_journal *journal, size_t at, const record *r,

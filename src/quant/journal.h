@@ -2,10 +2,11 @@
  * so that a run which was killed goes on behind its last finished layer and ends in the same file,
  * bit by bit.
  *
- * `layers` holds the calibration windows and, layer by layer, what became of the matrices; `states`
- * files hold the hidden states of both streams behind the last two layers. All of it is checked by
- * sums when it is read. An end that was not written completely costs the last layer; anything else
- * that is wrong is an error. Files are for this machine's byte order only.
+ * `layers` holds the calibration windows, the sensitivities where they are measured, and, layer by
+ * layer, what became of the matrices; `states` files hold the hidden states of both streams behind
+ * the last two layers. All of it is checked by sums when it is read. An end that was not written
+ * completely costs the last layer; anything else that is wrong is an error. Files are for this
+ * machine's byte order only.
  */
 #ifndef STERNA_QUANT_JOURNAL_H
 #define STERNA_QUANT_JOURNAL_H
@@ -38,6 +39,13 @@ sterna_status sterna_journal_get_calibration(const sterna_journal *journal, ster
 sterna_status sterna_journal_put_calibration(sterna_journal *journal,
                                              const sterna_calibration *calibration,
                                              sterna_error *err);
+
+/* Sets the items' sensitivities as far as they were measured; returns the number of layers. */
+uint32_t sterna_journal_get_sensitivities(const sterna_journal *journal, sterna_item *items,
+                                          size_t n_items);
+/* Keeps those of all items, `layers` of which have been measured. */
+sterna_status sterna_journal_put_sensitivities(sterna_journal *journal, const sterna_item *items,
+                                               size_t n_items, uint32_t layers, sterna_error *err);
 
 /* Makes the items of all finished layers READY, and reads the states[2][count] behind them. */
 sterna_status sterna_journal_get_layers(sterna_journal *journal, sterna_item *items, size_t n_items,

@@ -7,7 +7,8 @@
 #include "quant/recipe.h"
 #include "quant/roles.h"
 
-enum { NATIVE_GROUP = 128 };
+/* Columns that share a scale, and where bits are saved for what needs them more. */
+enum { NATIVE_GROUP = 128, LONG_GROUP = 512 };
 
 /* Keeps what is ternary already, exactly, if the groups allow. */
 static bool convert_exactly(sterna_item *item)
@@ -64,7 +65,7 @@ static uint64_t group_of(const sterna_item *item, const sterna_settings *s)
     if (s->scales == STERNA_SCALES_ROW) return item->tensor->dims[0];
     if (s->group) return s->group;
     uint32_t group = sterna_type_describe(item->type)->group;
-    return group ? group : NATIVE_GROUP;
+    return group ? group : s->bits > 0 ? LONG_GROUP : NATIVE_GROUP;
 }
 
 static sterna_status check_group(const sterna_item *item, const sterna_settings *s,
@@ -168,6 +169,13 @@ static sterna_status plan_item(sterna_item *item, const sterna_settings *s, ster
         if (role == STERNA_ROLE_LINEAR) item->note = "kept";
     }
     return status;
+}
+
+void sterna_plan_plain(sterna_export *plan, sterna_settings *s)
+{
+    s->bits = 0;
+    for (size_t i = 0; i < plan->count; i++)
+        if (plan->items[i].verb == STERNA_VERB_FIT) plan_form(&plan->items[i], s);
 }
 
 static sterna_status count_linear(const char *in, const sterna_export *plan, sterna_error *err)

@@ -9,5 +9,7 @@
  * the rule that they were trained for. Fails when nothing would become ternary. */
 sterna_status sterna_plan(const char *in, sterna_export *plan, sterna_settings *settings,
                           sterna_error *err);
+/* Gives up the budget of bits: the items that are to be fitted get the usual groups. */
+void sterna_plan_plain(sterna_export *plan, sterna_settings *settings);
 
 #endif

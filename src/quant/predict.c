@@ -143,10 +143,28 @@ static double fit_work(const sterna_workload *w)
     return work;
 }
 
+static double gathered_tokens(const sterna_workload *w)
+{
+    return fmin(w->tokens, STERNA_SENSITIVITY_GATHERED * w->length);
+}
+
+static double predicted_tokens(const sterna_workload *w)
+{
+    return fmin(w->tokens, STERNA_SENSITIVITY_PREDICTED * w->length);
+}
+
+static double sensitivity_bytes(const sterna_workload *w, const sizes *s)
+{
+    return PROCESS_BYTES + w->loaded_bytes + s->fit + workspace_bytes(s, w->length) +
+           cache_bytes(s, w->length) + 4 * (3 * s->width * s->width + s->widest * s->widest) +
+           4 * s->width * (gathered_tokens(w) + 2 * predicted_tokens(w)) +
+           4 * w->config.vocabulary * STERNA_SENSITIVITY_SCORED * STERNA_SENSITIVITY_PREDICTED;
+}
+
 /* Every matrix is fitted once in a simple way, and the model runs from its layer on. */
 static double sensitivity_work(const sterna_workload *w, const sizes *s)
 {
-    double work = 0, behind = s->weights;
+    double work = gathered_tokens(w) * 2 * s->weights, behind = s->weights;
     for (uint32_t l = 0; l < w->config.n_layers; l++) {
         static const int matrices[4] = {3, 1, 2, 1}; /* that share the input */
         shape shapes[4];
@@ -154,7 +172,8 @@ static double sensitivity_work(const sterna_workload *w, const sizes *s)
         for (size_t i = 0, n = layer_shapes(&w->config, l, shapes); i < n; i++) {
             double r = shapes[i].rows, cols = shapes[i].cols;
             work += QUICK_FIT_WORK * (2 * r * cols * cols + matrices[i] * cols * cols * cols);
-            work += matrices[i] * STERNA_SENSITIVITY_WINDOWS * w->length * 2 * behind * READ_WORK;
+            work += gathered_tokens(w) * MOMENT_WORK * cols * cols;
+            work += matrices[i] * predicted_tokens(w) * 2 * behind * READ_WORK;
             own += r * cols;
         }
         behind -= own;
@@ -214,7 +233,10 @@ sterna_prediction sterna_predict(const sterna_workload *w)
     sterna_prediction out = {.tokens = w->tokens, .fit_s = fit_work(w) / rate};
     predict_fit(w, &s, &out);
     if (!w->finished && !w->text_only) out.text_s = w->tokens * 3 / 8 * run * WRITE_WORK;
-    if (w->sensitivities) out.sensitivity_s = sensitivity_work(w, &s) / rate;
+    if (w->sensitivities) {
+        out.sensitivity_s = sensitivity_work(w, &s) / rate;
+        out.sensitivity_bytes = sensitivity_bytes(w, &s);
+    }
     predict_tuning(w, &s, &out);
     out.evaluation_s = 2 * w->evaluation_tokens * run * READ_WORK;
     if (w->evaluation_tokens > 0)
@@ -225,7 +247,8 @@ sterna_prediction sterna_predict(const sterna_workload *w)
 
 double sterna_prediction_bytes(const sterna_prediction *p)
 {
-    return fmax(fmax(p->text_bytes, p->layers_bytes), fmax(p->tuning_bytes, p->evaluation_bytes));
+    return fmax(fmax(fmax(p->text_bytes, p->layers_bytes), p->sensitivity_bytes),
+                fmax(p->tuning_bytes, p->evaluation_bytes));
 }
 
 double sterna_prediction_seconds(const sterna_prediction *p)

@@ -6,12 +6,13 @@
 #include "quant/workload.h"
 
 typedef struct sterna_prediction {
-    double tokens;           /* of calibration */
-    double text_bytes;       /* at the peak of writing the model's own windows */
-    double layers_bytes;     /* at the peak of fitting layers */
-    double per_token;        /* bytes of layers_bytes that one more token costs */
-    double tuning_bytes;     /* at the peak of tuning; 0: there is none */
-    double evaluation_bytes; /* with both models loaded; 0: there is none */
+    double tokens;            /* of calibration */
+    double text_bytes;        /* at the peak of writing the model's own windows */
+    double layers_bytes;      /* at the peak of fitting layers */
+    double per_token;         /* bytes of layers_bytes that one more token costs */
+    double tuning_bytes;      /* at the peak of tuning; 0: there is none */
+    double evaluation_bytes;  /* with both models loaded; 0: there is none */
+    double sensitivity_bytes; /* with the full model loaded; 0: they are not measured */
     /* of the same, and of measuring sensitivities; without what a journal has already */
     double text_s, sensitivity_s, fit_s, tuning_s, evaluation_s;
     double tuning_tokens; /* fewer than wanted where nobody asked for them and time is short */

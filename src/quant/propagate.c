@@ -1,6 +1,7 @@
 #include "quant/propagate.h"
 
 #include <cblas.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/cpu.h"
@@ -56,7 +57,8 @@ static const bundle bundles[] = {
 };
 enum {
     BUNDLES = sizeof bundles / sizeof *bundles,
-    SHARE_ROWS = 128 /* rows that stay together when processes share them: whole tiles */
+    SHARE_ROWS = 128,   /* rows that stay together when processes share them: whole tiles */
+    DAMPING_TOKENS = 16 /* for each column: the damping that is set is for so many */
 };
 
 static const sterna_config *config_of(const propagation *p)
@@ -414,20 +416,32 @@ static share share_of(const propagation *p, const fit *f)
     return mine;
 }
 
+/* Moments of few tokens say little about the directions in which inputs are small: their errors
+ * fall with the square root of the number of tokens, against that of columns. */
+static float damping_of(const propagation *p, size_t cols)
+{
+    const sterna_propagation *s = p->settings;
+    double tokens = (double)p->calibration->windows * (double)p->calibration->length;
+    float factor = (float)sqrt(DAMPING_TOKENS * (double)cols / tokens);
+    return s->compensation.damping * (s->damping_by_tokens ? factor : 1);
+}
+
 static sterna_status fit_share(const propagation *p, fit *f, const share *mine)
 {
     const sterna_propagation *s = p->settings;
+    sterna_compensation settings = s->compensation;
     size_t rows = mine->last - mine->first, at = mine->first * f->cols;
     sterna_status status = STERNA_OK;
+    settings.damping = damping_of(p, f->cols);
     if (f->pull && rows)
-        status = sterna_compensate_target(f->w + at, rows, f->cols, p->h, f->pull + at,
-                                          &s->compensation, p->err);
+        status = sterna_compensate_target(f->w + at, rows, f->cols, p->h, f->pull + at, &settings,
+                                          p->err);
     if (!status && s->rotate) status = sterna_rotation_of(p->rules, f->cols, &f->rotation, p->err);
     if (status || !rows) return status;
     sterna_rotate_rows(f->w + at, rows, f->cols, &f->rotation, s->compensation.threads);
     sterna_rotate_square(p->h, f->cols, &f->rotation, s->compensation.threads);
     return sterna_fit_items(s->fitter, mine->parts, mine->count, f->w + at, f->cols, p->h,
-                            &s->compensation, p->err);
+                            &settings, p->err);
 }
 
 /* Every process gets what the others have made of an item, whose result was `before`. */

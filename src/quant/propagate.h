@@ -23,6 +23,7 @@ typedef struct sterna_propagation {
     float residual; /* and of the error of the residual stream that its product is added to */
     bool balance;   /* products to the residual stream: a token's error counts as a share of it */
     bool rotate;    /* transform the inputs of the ternary matrices */
+    bool damping_by_tokens;   /* the damping is for 16 tokens a column, and falls with their root */
     sterna_journal *journal;  /* keeps every finished layer, and has those of an earlier run; NULL =
                                  none */
     sterna_progress progress; /* counts layers */

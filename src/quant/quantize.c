@@ -14,6 +14,7 @@
 #include "quant/ranks.h"
 #include "quant/receipt.h"
 #include "quant/recipe.h"
+#include "quant/sensitivity.h"
 
 /* One call. */
 typedef struct job {
@@ -115,6 +116,30 @@ static void fit_text(job *j, sterna_workload *work, double available)
     j->prediction = sterna_predict(work);
 }
 
+/* Where bits go is measured on the whole model. Where that has no memory, or no bits are left, they
+ * go everywhere alike, unless somebody has asked. */
+static sterna_status fit_bits(job *j, sterna_workload *work, double available, sterna_error *err)
+{
+    sterna_settings *s = &j->settings;
+    double needed = j->prediction.sensitivity_bytes;
+    bool room = sterna_trit_bits(j->plan.items, j->plan.count) < s->bits;
+    bool memory = !work->text_only && needed <= available;
+    sterna_ranks_share(&memory, sizeof memory);
+    if (s->bits == 0 || (room && memory)) return STERNA_OK;
+    if (!s->planes_only && !memory)
+        return sterna_fail(err, STERNA_ERROR_LIMIT,
+                           "quantize: measuring where bits go needs about %.2f GB of memory, and "
+                           "%.2f GB are free; leave out --bits",
+                           1e-9 * needed, available * 1e-9);
+    if (!s->planes_only) return STERNA_OK; /* what is wrong is told where they are spent */
+    if (!memory)
+        tell(j, "every matrix gets the same bits: there is no memory to measure which need more");
+    sterna_plan_plain(&j->plan, s);
+    work->sensitivities = false;
+    j->prediction = sterna_predict(work);
+    return STERNA_OK;
+}
+
 /* What it will take, to whoever listens; refused when that is not there. */
 static sterna_status predict(job *j, sterna_error *err)
 {
@@ -129,7 +154,8 @@ static sterna_status predict(job *j, sterna_error *err)
             work.evaluation_tokens = sterna_evaluation_tokens(j->options->evaluation_count);
         j->prediction = sterna_predict(&work);
         fit_text(j, &work, available);
-        status = fit_tuning(j, &work, available, &late);
+        status = fit_bits(j, &work, available, &late);
+        if (!status) status = fit_tuning(j, &work, available, &late);
     }
     sterna_workload_free(&work);
     if (status == STERNA_ERROR_UNSUPPORTED) return STERNA_OK; /* told where the model is loaded */
@@ -333,7 +359,7 @@ static sterna_status check_target(const char *out, const sterna_quantize_options
                            "%s: safetensors cannot hold %s, only native; choose that type or a "
                            ".gguf file",
                            out, sterna_type_describe(s->type)->name);
-    if (s->bits > 0)
+    if (s->bits > 0 && !s->planes_only)
         return sterna_fail(err, STERNA_ERROR_ARGUMENT,
                            "%s: safetensors cannot hold Q4_0 and Q8_0, which a budget of bits "
                            "chooses from; choose a .gguf file",

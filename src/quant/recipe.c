@@ -123,8 +123,9 @@ static json_t *describe_options(const sterna_settings *s)
                                           : s->tuning.tokens ? 0
                                                              : -1),
                              "portable", !p->rotate, "drift", strength_text(p->drift), "residual",
-                             strength_text(p->residual), "damping", real_text((double)c->damping),
-                             "outliers", real_text(s->outliers));
+                             strength_text(p->residual), "damping",
+                             real_text(p->damping_by_tokens ? 0 : (double)c->damping), "outliers",
+                             real_text(s->outliers));
     int failed = !more || json_object_update(all, more);
     if (s->calibration.path)
         failed |= json_object_set_new(all, "calibration", json_string(s->calibration.path));

@@ -12,10 +12,7 @@
 #include "quant/rotate.h"
 #include "run/likelihood.h"
 
-enum {
-    SCORED = 64, /* tokens of each, in its second half */
-    INPUTS = 4   /* matmul inputs of a layer */
-};
+enum { INPUTS = 4 }; /* matmul inputs of a layer */
 
 /* The stages that leave an input, and the matrices that take it. */
 static const struct {
@@ -42,11 +39,16 @@ typedef struct probe {
     sterna_kv *kv;
     sterna_batch_place *places; /* [length] */
     uint32_t *lengths;          /* [length] */
-    size_t windows, scored;
-    float *x;         /* [layers][windows][length][width]: the stream before every layer */
-    float *base;      /* [windows][scored][vocabulary]: the full model's logits */
-    float *logits;    /* [vocabulary] */
-    float *h[INPUTS]; /* [cols][cols]: second moments of a layer's inputs */
+    size_t gathered;            /* windows that give the moments, unless there are none */
+    size_t predicted;           /* windows behind them, whose predictions are compared */
+    size_t scored;              /* tokens of each of those, in its second half */
+    uint32_t known;             /* layers that an interrupted run has measured */
+    float *x;           /* [gathered + predicted][length][width]: the full stream before a layer */
+    float *next;        /* [predicted][length][width]: behind that layer */
+    float *base;        /* [predicted][scored][vocabulary]: the full model's logits */
+    float *logits;      /* [scored][vocabulary] */
+    double *divergence; /* [scored] */
+    float *h[INPUTS];   /* [cols][cols]: second moments of a layer's inputs */
     size_t cols[INPUTS];
     float *input;   /* [length][widest] */
     float *stream;  /* [length][width]: the residual stream behind a product */
@@ -59,18 +61,25 @@ static const sterna_config *config_of(const probe *p)
     return sterna_decoder_config(p->decoder);
 }
 
+/* Which window of the calibration: those that are predicted lie evenly spread, the others evenly
+ * among the rest. */
+static size_t window_of(const probe *p, size_t window)
+{
+    size_t all = p->calibration->windows, which;
+    if (window >= p->gathered) return (2 * (window - p->gathered) + 1) * all / (2 * p->predicted);
+    which = window * (all - p->predicted) / p->gathered;
+    for (size_t w = p->gathered; w < p->gathered + p->predicted; w++)
+        which += which >= window_of(p, w);
+    return which;
+}
+
 static sterna_forward call_of(const probe *p, size_t window)
 {
-    size_t which = p->windows > 1 ? window * (p->calibration->windows - 1) / (p->windows - 1) : 0;
-    return (sterna_forward){.ids = p->calibration->ids + which * p->calibration->length,
+    return (sterna_forward){.ids =
+                                p->calibration->ids + window_of(p, window) * p->calibration->length,
                             .places = p->places,
                             .lengths = p->lengths,
                             .n = p->calibration->length};
-}
-
-static float *state(const probe *p, uint32_t layer, size_t window)
-{
-    return p->x + (layer * p->windows + window) * p->calibration->length * config_of(p)->width;
 }
 
 static size_t state_bytes(const probe *p)
@@ -78,11 +87,34 @@ static size_t state_bytes(const probe *p)
     return p->calibration->length * config_of(p)->width * sizeof(float);
 }
 
-/* Logits of the i-th scored token of the window that has just run. */
-static void get_logits(const probe *p, size_t i, float *out)
+static float *state(const probe *p, size_t window)
 {
-    size_t half = p->calibration->length / 2;
-    sterna_decoder_logits(p->workspace, half + i * half / p->scored, 1, out, NULL);
+    return p->x + window * p->calibration->length * config_of(p)->width;
+}
+
+static void load_state(const probe *p, size_t window)
+{
+    p->device->upload(p->device, sterna_workspace_stream(p->workspace), state(p, window),
+                      state_bytes(p));
+}
+
+static void save_state(const probe *p, float *to)
+{
+    p->device->download(p->device, to, sterna_workspace_stream(p->workspace), state_bytes(p));
+}
+
+static void run_layers(const probe *p, const sterna_forward *call, uint32_t from)
+{
+    for (uint32_t layer = from; layer < config_of(p)->n_layers; layer++)
+        for (int stage = 0; stage < STERNA_STAGES; stage++)
+            sterna_decoder_stage(p->workspace, call, layer, (sterna_stage)stage);
+}
+
+/* Logits of the last tokens of the window that has just run. */
+static void get_logits(const probe *p, float *out)
+{
+    size_t first = p->calibration->length - p->scored;
+    sterna_decoder_logits(p->workspace, first, p->scored, out, NULL);
 }
 
 /* ---- the full model ---- */
@@ -90,18 +122,19 @@ static void get_logits(const probe *p, size_t i, float *out)
 static void run_full(const probe *p)
 {
     size_t vocabulary = config_of(p)->vocabulary;
-    for (size_t w = 0; w < p->windows; w++) {
+    for (size_t w = 0; w < p->gathered + p->predicted; w++) {
         const sterna_forward call = call_of(p, w);
         sterna_decoder_begin(p->workspace, &call);
-        for (uint32_t layer = 0; layer < config_of(p)->n_layers; layer++) {
-            p->device->download(p->device, state(p, layer, w),
-                                sterna_workspace_stream(p->workspace), state_bytes(p));
-            for (int stage = 0; stage < STERNA_STAGES; stage++)
-                sterna_decoder_stage(p->workspace, &call, layer, (sterna_stage)stage);
-        }
-        for (size_t i = 0; i < p->scored; i++)
-            get_logits(p, i, p->base + (w * p->scored + i) * vocabulary);
+        save_state(p, state(p, w));
+        if (w < p->gathered) continue;
+        run_layers(p, &call, 0);
+        get_logits(p, p->base + (w - p->gathered) * p->scored * vocabulary);
     }
+}
+
+static size_t moment_windows(const probe *p)
+{
+    return p->gathered ? p->gathered : p->predicted;
 }
 
 /* A window's share of the second moments of input k; where the product goes to the residual stream,
@@ -113,31 +146,30 @@ static void add_moment(const probe *p, int k)
                                         .cols = p->cols[k],
                                         .depth = length,
                                         .transposed_a = true,
-                                        .alpha = 1 / (float)(length * p->windows),
+                                        .alpha = 1 / (float)(length * moment_windows(p)),
                                         .beta = 1};
     if (inputs[k].to_residual && p->settings->balance) {
-        p->device->download(p->device, p->stream, sterna_workspace_stream(p->workspace),
-                            state_bytes(p));
+        save_state(p, p->stream);
         sterna_balance_factors(p->stream, length, config_of(p)->width, p->factors);
         sterna_balance(p->input, length, p->cols[k], p->factors);
     }
     sterna_product_of(&shape, p->input, p->input, p->h[k], p->settings->compensation.threads);
 }
 
-/* Second moments of all inputs of a layer. */
+/* Runs a layer of the full model: second moments of all its inputs, and the stream behind it. */
 static void gather(probe *p, uint32_t layer)
 {
-    size_t length = p->calibration->length;
+    size_t length = p->calibration->length, stream = length * config_of(p)->width;
     p->cols[INPUTS - 1] = config_of(p)->layers[layer].ffn_width;
     for (int k = 0; k < INPUTS; k++) memset(p->h[k], 0, p->cols[k] * p->cols[k] * sizeof(float));
-    for (size_t w = 0; w < p->windows; w++) {
+    for (size_t w = 0; w < p->gathered + p->predicted; w++) {
         const sterna_forward call = call_of(p, w);
-        p->device->upload(p->device, sterna_workspace_stream(p->workspace), state(p, layer, w),
-                          state_bytes(p));
+        load_state(p, w);
         int stage = 0;
         for (int k = 0; k < INPUTS; k++) {
             for (; stage <= (int)inputs[k].stage; stage++)
                 sterna_decoder_stage(p->workspace, &call, layer, (sterna_stage)stage);
+            if (w >= moment_windows(p)) continue;
             p->device->download(p->device, p->input,
                                 sterna_workspace_input(p->workspace, inputs[k].stage),
                                 length * p->cols[k] * sizeof(float));
@@ -145,41 +177,32 @@ static void gather(probe *p, uint32_t layer)
                 sterna_decoder_stage(p->workspace, &call, layer, (sterna_stage)stage++);
             add_moment(p, k);
         }
+        for (; stage < STERNA_STAGES; stage++)
+            sterna_decoder_stage(p->workspace, &call, layer, (sterna_stage)stage);
+        save_state(p, w < p->gathered ? state(p, w) : p->next + (w - p->gathered) * stream);
     }
 }
 
 /* ---- one matrix ---- */
-
-/* KL(p || q) of two rows of logits, in nats. */
-static double divergence_of(const float *p, const float *q, size_t count)
-{
-    double of_p = sterna_log_sum_exp(p, count, NULL), of_q = sterna_log_sum_exp(q, count, NULL);
-    double sum = 0;
-    for (size_t i = 0; i < count; i++) {
-        double log_p = (double)p[i] - of_p;
-        sum += exp(log_p) * (log_p - ((double)q[i] - of_q));
-    }
-    return sum;
-}
 
 /* KL(full || with what has been put into the layer), nats a token. */
 static double divergence(const probe *p, uint32_t from)
 {
     size_t vocabulary = config_of(p)->vocabulary;
     double sum = 0;
-    for (size_t w = 0; w < p->windows; w++) {
-        const sterna_forward call = call_of(p, w);
-        p->device->upload(p->device, sterna_workspace_stream(p->workspace), state(p, from, w),
-                          state_bytes(p));
-        for (uint32_t layer = from; layer < config_of(p)->n_layers; layer++)
-            for (int stage = 0; stage < STERNA_STAGES; stage++)
-                sterna_decoder_stage(p->workspace, &call, layer, (sterna_stage)stage);
-        for (size_t i = 0; i < p->scored; i++) {
-            get_logits(p, i, p->logits);
-            sum += divergence_of(p->base + (w * p->scored + i) * vocabulary, p->logits, vocabulary);
-        }
+    for (size_t w = 0; w < p->predicted; w++) {
+        const sterna_forward call = call_of(p, p->gathered + w);
+        load_state(p, p->gathered + w);
+        run_layers(p, &call, from);
+        get_logits(p, p->logits);
+#pragma omp parallel for schedule(static) num_threads(p->settings->compensation.threads)
+        for (size_t i = 0; i < p->scored; i++)
+            p->divergence[i] =
+                sterna_divergence(p->base + (w * p->scored + i) * vocabulary,
+                                  p->logits + i * vocabulary, vocabulary, NULL, NULL);
+        for (size_t i = 0; i < p->scored; i++) sum += p->divergence[i];
     }
-    return sum / (double)(p->windows * p->scored);
+    return sum / (double)(p->predicted * p->scored);
 }
 
 /* The matrix as trits, in an item of its own. */
@@ -261,11 +284,16 @@ static sterna_status report(const probe *p, double layers)
 
 static sterna_status probe_layer(probe *p, uint32_t layer)
 {
+    sterna_journal *journal = p->settings->journal;
     sterna_status status = STERNA_OK;
     gather(p, layer);
-    for (int k = 0; k < INPUTS; k++)
+    bool known = layer < p->known;
+    for (int k = 0; k < INPUTS && !known; k++)
         for (int m = (int)inputs[k].first; m <= (int)inputs[k].last && !status; m++)
             status = probe_matrix(p, layer, (sterna_matrix)m, k);
+    memcpy(state(p, p->gathered), p->next, p->predicted * state_bytes(p));
+    if (!status && !known && journal)
+        status = sterna_journal_put_sensitivities(journal, p->items, p->n_items, layer + 1, p->err);
     return status ? status : report(p, layer + 1);
 }
 
@@ -294,19 +322,23 @@ static sterna_status allocate(probe *p)
         p->cols[k] = cols[k];
         complete &= p->h[k] != NULL;
     }
-    p->windows = p->calibration->windows < STERNA_SENSITIVITY_WINDOWS ? p->calibration->windows
-                                                                      : STERNA_SENSITIVITY_WINDOWS;
-    p->scored = length / 2 < SCORED ? length / 2 : SCORED;
+    size_t all = p->calibration->windows, half = all / 2 ? all / 2 : 1;
+    p->predicted = half < STERNA_SENSITIVITY_PREDICTED ? half : STERNA_SENSITIVITY_PREDICTED;
+    p->gathered = all - p->predicted < STERNA_SENSITIVITY_GATHERED ? all - p->predicted
+                                                                   : STERNA_SENSITIVITY_GATHERED;
+    p->scored = length / 2 < STERNA_SENSITIVITY_SCORED ? length / 2 : STERNA_SENSITIVITY_SCORED;
     p->places = sterna_alloc(length, sizeof *p->places);
     p->lengths = sterna_alloc(length, sizeof *p->lengths);
-    p->x = new_floats(config->n_layers * p->windows, length, config->width);
-    p->base = new_floats(p->windows, p->scored, config->vocabulary);
-    p->logits = new_floats(config->vocabulary, 1, 1);
+    p->x = new_floats(p->gathered + p->predicted, length, config->width);
+    p->next = new_floats(p->predicted, length, config->width);
+    p->base = new_floats(p->predicted, p->scored, config->vocabulary);
+    p->logits = new_floats(p->scored, config->vocabulary, 1);
+    p->divergence = sterna_alloc(p->scored, sizeof *p->divergence);
     p->input = new_floats(length, widest, 1);
     p->stream = new_floats(length, config->width, 1);
     p->factors = new_floats(length, 1, 1);
-    if (!complete || !p->places || !p->lengths || !p->x || !p->base || !p->logits || !p->input ||
-        !p->stream || !p->factors)
+    if (!complete || !p->places || !p->lengths || !p->x || !p->next || !p->base || !p->logits ||
+        !p->divergence || !p->input || !p->stream || !p->factors)
         return sterna_fail_memory(p->err, "the sensitivities of a model");
     for (size_t i = 0; i < length; i++) {
         p->places[i] = (sterna_batch_place){p->kv, (uint32_t)i};
@@ -338,8 +370,10 @@ static void close_model(probe *p)
     sterna_free(p->places);
     sterna_free(p->lengths);
     sterna_free(p->x);
+    sterna_free(p->next);
     sterna_free(p->base);
     sterna_free(p->logits);
+    sterna_free(p->divergence);
     sterna_free(p->input);
     sterna_free(p->stream);
     sterna_free(p->factors);
@@ -363,6 +397,8 @@ sterna_status sterna_sensitivity(const sterna_model_file *file,
     if (!status) status = sterna_device_cpu_open(&cpu, &p.device, err);
     if (status) return status;
     openblas_set_num_threads(settings->compensation.threads);
+    if (settings->journal)
+        p.known = sterna_journal_get_sensitivities(settings->journal, items, n_items);
     status = open_model(&p);
     if (!status) run_full(&p);
     for (uint32_t layer = 0; !status && layer < config_of(&p)->n_layers; layer++)

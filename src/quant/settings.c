@@ -7,6 +7,9 @@
 #include "base/cpu.h"
 #include "quant/recipe.h"
 
+/* What groups of 128 take, up to padding. */
+static const double USUAL_BITS = 1.75;
+
 static const char *const scale_names[] = {"group", "row", "tensor"};
 static const char *const keep_names[] = {"auto", "source", "Q8_0", "F16"};
 
@@ -85,6 +88,14 @@ static sterna_status read_stages(const char *list, sterna_propagation *propagati
     return STERNA_OK;
 }
 
+/* Are the bits of short groups better spent on second planes? Only where nobody has said how. */
+static bool spends_bits(const sterna_quantize_options *options, const sterna_settings *s)
+{
+    return s->calibrated && s->propagation.fitter->chases && s->type == STERNA_TYPE_NATIVE &&
+           s->scales == STERNA_SCALES_GROUP && !s->group && !s->recipe && !options->asymmetric &&
+           options->outliers == 0;
+}
+
 /* Numbers beside trits and scales. */
 static sterna_status read_form(const sterna_quantize_options *options, sterna_settings *s,
                                sterna_error *err)
@@ -95,6 +106,10 @@ static sterna_status read_form(const sterna_quantize_options *options, sterna_se
     if (!(s->outliers >= 0) || !(s->outliers <= 0.5))
         return sterna_fail(err, STERNA_ERROR_ARGUMENT,
                            "quantize: outliers are a share of the columns from 0 to 0.5");
+    if (s->bits == 0 && spends_bits(options, s)) {
+        s->bits = USUAL_BITS;
+        s->planes_only = true;
+    }
     if (s->bits != 0 && (!(s->bits >= 1) || !(s->bits <= 8.5)))
         return sterna_fail(err, STERNA_ERROR_ARGUMENT,
                            "quantize: the bits of a weight are a number from 1 to 8.5");
@@ -153,6 +168,7 @@ static sterna_status read_calibration(const sterna_quantize_options *options, st
     s->tuning.progress_context = options->progress_context;
     if (fitter) s->propagation.compensation.damping = fitter->damping;
     if (options->damping > 0) s->propagation.compensation.damping = options->damping;
+    s->propagation.damping_by_tokens = chases && !(options->damping > 0);
     return read_stages(options->stages, &s->propagation, err);
 }
 

@@ -32,7 +32,8 @@ typedef struct sterna_settings {
     const char *keep; /* components and names of tensors that do not become ternary */
     bool asymmetric;  /* a shift for every group */
     double outliers;  /* share of the columns */
-    double bits;      /* a weight of the layers' matrices; 0 = all become ternary */
+    double bits;      /* a weight of the layers' matrices; 0 = trits alone, the same everywhere */
+    bool planes_only; /* what the bits are spent on: a second plane of trits, never Q4_0 or Q8_0 */
     int threads;
     json_t *recipe; /* owned; NULL = the decisions are to be taken */
     const char *recipe_path;

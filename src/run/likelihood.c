@@ -18,6 +18,22 @@ double sterna_log_sum_exp(const float *logits, size_t n, size_t *best)
     return (double)most + log(sum);
 }
 
+double sterna_divergence(const float *reference, const float *logits, size_t n,
+                         double *log_reference_sum, bool *agree)
+{
+    size_t best_reference, best_logits;
+    double log_reference = sterna_log_sum_exp(reference, n, &best_reference);
+    double log_logits = sterna_log_sum_exp(logits, n, &best_logits);
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        double log_p = (double)reference[i] - log_reference;
+        sum += exp(log_p) * (log_p - ((double)logits[i] - log_logits));
+    }
+    if (log_reference_sum) *log_reference_sum = log_reference;
+    if (agree) *agree = best_reference == best_logits;
+    return sum;
+}
+
 int32_t sterna_beginning(const sterna_tokenizer *tokenizer)
 {
     return sterna_tokenizer_adds_bos(tokenizer) ? sterna_token_id(tokenizer, STERNA_TOKEN_BOS) : -1;

@@ -32,23 +32,6 @@ typedef struct evaluation {
     measure sum;
 } evaluation;
 
-/* KL(reference || logits) in nats; the reference's log-sum; whether both prefer the same token. */
-static double divergence(const float *reference, const float *logits, size_t n,
-                         double *log_reference_sum, bool *agree)
-{
-    size_t best_reference, best_logits;
-    double log_reference = sterna_log_sum_exp(reference, n, &best_reference);
-    double log_logits = sterna_log_sum_exp(logits, n, &best_logits);
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) {
-        double log_p = (double)reference[i] - log_reference;
-        sum += exp(log_p) * (log_p - ((double)logits[i] - log_logits));
-    }
-    *log_reference_sum = log_reference;
-    *agree = best_reference == best_logits;
-    return sum;
-}
-
 static void score(void *context, size_t index, const float *logits)
 {
     evaluation *e = context;
@@ -64,7 +47,7 @@ static void score(void *context, size_t index, const float *logits)
     bool agree;
     double log_sum;
     const float *reference = e->reference + index * e->vocabulary;
-    double kl = divergence(reference, logits, e->vocabulary, &log_sum, &agree);
+    double kl = sterna_divergence(reference, logits, e->vocabulary, &log_sum, &agree);
     sum->other_nll += log_sum - (double)reference[e->window[target]];
     sum->kl += kl;
     sum->kl2 += kl * kl;

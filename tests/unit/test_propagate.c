@@ -468,9 +468,10 @@ static void bits_go_where_they_matter(void **state)
             assert_null(item->packed);
             if (item->sensitivity > 0) least = fmin(least, item->sensitivity);
         }
-        assert_int_equal(sterna_allocate(p.items, p.count, 1.2, &reached, NULL),
+        assert_int_equal(sterna_allocate(p.items, p.count, 1.2, false, &reached, NULL),
                          STERNA_ERROR_ARGUMENT);
-        assert_int_equal(sterna_allocate(p.items, p.count, budgets[k], &reached, NULL), STERNA_OK);
+        assert_int_equal(sterna_allocate(p.items, p.count, budgets[k], false, &reached, NULL),
+                         STERNA_OK);
         assert_true(fabs(reached - matrix_bits(&p)) < 1e-9);
         assert_true(reached <= budgets[k] && reached > 0.9 * budgets[k]);
         assert_int_equal(
@@ -489,6 +490,39 @@ static void bits_go_where_they_matter(void **state)
     }
 }
 
+/* The usual budget is spent on trits alone. */
+static void planes_go_where_they_matter(void **state)
+{
+    (void)state;
+    plan p = plan_open(make_model(&families[0]));
+    sterna_propagation settings = usual();
+    double reached, most = 0, least = INFINITY, plain = 0;
+    size_t planes = 0, trits = 0;
+    for (size_t i = 0; i < p.count; i++)
+        if (p.items[i].verb == STERNA_VERB_FIT) {
+            p.items[i].type = STERNA_TYPE_NATIVE;
+            sterna_item_group(&p.items[i], 64);
+        }
+    plain = sterna_trit_bits(p.items, p.count);
+    assert_int_equal(sterna_sensitivity(p.file, &p.calibration, &settings, p.items, p.count, NULL),
+                     STERNA_OK);
+    assert_int_equal(sterna_allocate(p.items, p.count, 1.5 * plain, true, &reached, NULL),
+                     STERNA_OK);
+    assert_true(reached > plain && reached <= 1.5 * plain);
+    for (size_t i = 0; i < p.count; i++) {
+        const sterna_item *item = &p.items[i];
+        if (!(item->sensitivity > 0)) continue;
+        assert_int_equal(item->type, STERNA_TYPE_NATIVE);
+        double gain = item->sensitivity / (double)sterna_item_bytes(item);
+        if (item->form.code2) most = fmax(most, 2 * gain);
+        if (!item->form.code2) least = fmin(least, gain);
+        planes += item->form.code2 != STERNA_CODE_NONE;
+        trits += item->form.code2 == STERNA_CODE_NONE;
+    }
+    assert_true(planes > 0 && trits > 0 && most > least);
+    plan_close(&p);
+}
+
 static void sensitivities_survive_failing_memory(void **state)
 {
     (void)state;
@@ -500,7 +534,7 @@ static void sensitivities_survive_failing_memory(void **state)
         settings.compensation.threads = 1;
         sterna_alloc_fail_after(n);
         status = sterna_sensitivity(p.file, &p.calibration, &settings, p.items, p.count, NULL);
-        if (!status) status = sterna_allocate(p.items, p.count, 3, &reached, NULL);
+        if (!status) status = sterna_allocate(p.items, p.count, 3, false, &reached, NULL);
         sterna_alloc_fail_after(-1);
         assert_true(status == STERNA_OK || status == STERNA_ERROR_MEMORY);
         plan_close(&p);
@@ -533,6 +567,7 @@ int main(void)
         cmocka_unit_test(says_what_is_wrong),
         cmocka_unit_test(survives_failing_memory),
         cmocka_unit_test(bits_go_where_they_matter),
+        cmocka_unit_test(planes_go_where_they_matter),
         cmocka_unit_test(sensitivities_survive_failing_memory),
     };
     return cmocka_run_group_tests(tests, make_path, remove_path);

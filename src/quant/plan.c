@@ -7,7 +7,7 @@
 #include "quant/recipe.h"
 #include "quant/roles.h"
 
-/* Columns that share a scale, and where bits are saved for what needs them more. */
+/* Columns that share a scale; about so many where bits are saved for what needs them more. */
 enum { NATIVE_GROUP = 128, LONG_GROUP = 512 };
 
 /* Keeps what is ternary already, exactly, if the groups allow. */
@@ -58,6 +58,19 @@ static sterna_status find_kept(const sterna_item *item, const char *list, bool *
     return STERNA_OK;
 }
 
+/* About LONG_GROUP columns, between half and twice that: equal groups of whole segments of
+ * activations (128), or all of a short row. */
+static uint64_t long_group(uint64_t cols)
+{
+    uint64_t best = 0;
+    if (cols <= 2 * LONG_GROUP && cols % NATIVE_GROUP != 0) return cols;
+    for (uint64_t group = LONG_GROUP / 2; group <= 2 * LONG_GROUP; group += NATIVE_GROUP) {
+        bool nearer = group <= LONG_GROUP || group * best < (uint64_t)LONG_GROUP * LONG_GROUP;
+        if (cols % group == 0 && (!best || nearer)) best = group;
+    }
+    return best ? best : LONG_GROUP;
+}
+
 /* Columns that share a scale; 0: all of the tensor. */
 static uint64_t group_of(const sterna_item *item, const sterna_settings *s)
 {
@@ -65,7 +78,8 @@ static uint64_t group_of(const sterna_item *item, const sterna_settings *s)
     if (s->scales == STERNA_SCALES_ROW) return item->tensor->dims[0];
     if (s->group) return s->group;
     uint32_t group = sterna_type_describe(item->type)->group;
-    return group ? group : s->bits > 0 ? LONG_GROUP : NATIVE_GROUP;
+    if (group) return group;
+    return s->bits > 0 ? long_group(item->tensor->dims[0]) : NATIVE_GROUP;
 }
 
 static sterna_status check_group(const sterna_item *item, const sterna_settings *s,

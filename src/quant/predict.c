@@ -150,15 +150,15 @@ static double gathered_tokens(const sterna_workload *w)
 
 static double predicted_tokens(const sterna_workload *w)
 {
-    return fmin(w->tokens, STERNA_SENSITIVITY_PREDICTED * w->length);
+    return STERNA_SENSITIVITY_PREDICTED * w->length / 2;
 }
 
 static double sensitivity_bytes(const sterna_workload *w, const sizes *s)
 {
     return PROCESS_BYTES + w->loaded_bytes + s->fit + workspace_bytes(s, w->length) +
            cache_bytes(s, w->length) + 4 * (3 * s->width * s->width + s->widest * s->widest) +
-           4 * s->width * (gathered_tokens(w) + 2 * predicted_tokens(w)) +
-           4 * w->config.vocabulary * STERNA_SENSITIVITY_SCORED * STERNA_SENSITIVITY_PREDICTED;
+           4 * s->width * (gathered_tokens(w) + 4 * predicted_tokens(w)) +
+           4 * w->config.vocabulary * predicted_tokens(w);
 }
 
 /* Every matrix is fitted once in a simple way, and the model runs from its layer on. */

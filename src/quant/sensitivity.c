@@ -41,7 +41,8 @@ typedef struct probe {
     uint32_t *lengths;          /* [length] */
     size_t gathered;            /* windows that give the moments, unless there are none */
     size_t predicted;           /* windows behind them, whose predictions are compared */
-    size_t scored;              /* tokens of each of those, in its second half */
+    size_t span;                /* tokens of each of those that are run, */
+    size_t scored;              /* and compared: the last ones */
     uint32_t known;             /* layers that an interrupted run has measured */
     float *x;           /* [gathered + predicted][length][width]: the full stream before a layer */
     float *next;        /* [predicted][length][width]: behind that layer */
@@ -79,7 +80,7 @@ static sterna_forward call_of(const probe *p, size_t window)
                                 p->calibration->ids + window_of(p, window) * p->calibration->length,
                             .places = p->places,
                             .lengths = p->lengths,
-                            .n = p->calibration->length};
+                            .n = window < p->gathered ? p->calibration->length : p->span};
 }
 
 static size_t state_bytes(const probe *p)
@@ -113,8 +114,7 @@ static void run_layers(const probe *p, const sterna_forward *call, uint32_t from
 /* Logits of the last tokens of the window that has just run. */
 static void get_logits(const probe *p, float *out)
 {
-    size_t first = p->calibration->length - p->scored;
-    sterna_decoder_logits(p->workspace, first, p->scored, out, NULL);
+    sterna_decoder_logits(p->workspace, p->span - p->scored, p->scored, out, NULL);
 }
 
 /* ---- the full model ---- */
@@ -139,19 +139,18 @@ static size_t moment_windows(const probe *p)
 
 /* A window's share of the second moments of input k; where the product goes to the residual stream,
  * that has moved on behind it. */
-static void add_moment(const probe *p, int k)
+static void add_moment(const probe *p, int k, size_t tokens)
 {
-    size_t length = p->calibration->length;
     const sterna_product_shape shape = {.rows = p->cols[k],
                                         .cols = p->cols[k],
-                                        .depth = length,
+                                        .depth = tokens,
                                         .transposed_a = true,
-                                        .alpha = 1 / (float)(length * moment_windows(p)),
+                                        .alpha = 1 / (float)(tokens * moment_windows(p)),
                                         .beta = 1};
     if (inputs[k].to_residual && p->settings->balance) {
         save_state(p, p->stream);
-        sterna_balance_factors(p->stream, length, config_of(p)->width, p->factors);
-        sterna_balance(p->input, length, p->cols[k], p->factors);
+        sterna_balance_factors(p->stream, tokens, config_of(p)->width, p->factors);
+        sterna_balance(p->input, tokens, p->cols[k], p->factors);
     }
     sterna_product_of(&shape, p->input, p->input, p->h[k], p->settings->compensation.threads);
 }
@@ -159,7 +158,7 @@ static void add_moment(const probe *p, int k)
 /* Runs a layer of the full model: second moments of all its inputs, and the stream behind it. */
 static void gather(probe *p, uint32_t layer)
 {
-    size_t length = p->calibration->length, stream = length * config_of(p)->width;
+    size_t stream = p->calibration->length * config_of(p)->width;
     p->cols[INPUTS - 1] = config_of(p)->layers[layer].ffn_width;
     for (int k = 0; k < INPUTS; k++) memset(p->h[k], 0, p->cols[k] * p->cols[k] * sizeof(float));
     for (size_t w = 0; w < p->gathered + p->predicted; w++) {
@@ -172,10 +171,10 @@ static void gather(probe *p, uint32_t layer)
             if (w >= moment_windows(p)) continue;
             p->device->download(p->device, p->input,
                                 sterna_workspace_input(p->workspace, inputs[k].stage),
-                                length * p->cols[k] * sizeof(float));
+                                call.n * p->cols[k] * sizeof(float));
             if (inputs[k].to_residual)
                 sterna_decoder_stage(p->workspace, &call, layer, (sterna_stage)stage++);
-            add_moment(p, k);
+            add_moment(p, k, call.n);
         }
         for (; stage < STERNA_STAGES; stage++)
             sterna_decoder_stage(p->workspace, &call, layer, (sterna_stage)stage);
@@ -326,7 +325,8 @@ static sterna_status allocate(probe *p)
     p->predicted = half < STERNA_SENSITIVITY_PREDICTED ? half : STERNA_SENSITIVITY_PREDICTED;
     p->gathered = all - p->predicted < STERNA_SENSITIVITY_GATHERED ? all - p->predicted
                                                                    : STERNA_SENSITIVITY_GATHERED;
-    p->scored = length / 2 < STERNA_SENSITIVITY_SCORED ? length / 2 : STERNA_SENSITIVITY_SCORED;
+    p->span = length - length / 2;
+    p->scored = p->span - p->span / 2;
     p->places = sterna_alloc(length, sizeof *p->places);
     p->lengths = sterna_alloc(length, sizeof *p->lengths);
     p->x = new_floats(p->gathered + p->predicted, length, config->width);

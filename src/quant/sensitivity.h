@@ -3,7 +3,7 @@
  *
  * Every matrix is fitted quickly (columns and refit, on some calibration windows) and put into the
  * full model; the divergence of the predictions from the full model's, on windows that the fit has
- * not seen, is its sensitivity. They run from its layer on: about half a forward pass a matrix.
+ * not seen, is its sensitivity. They run from its layer on: half a forward pass of them a matrix.
  * This comes before the model is fitted, because each fit makes up for the errors before it: taking
  * precision back afterwards leaves what was made up for.
  *
@@ -16,12 +16,8 @@
 #include "quant/propagate.h"
 
 /* Windows of the calibration, at most: those that the quick fits look at, and those, others, whose
- * predictions are compared, for so many tokens of each. */
-enum {
-    STERNA_SENSITIVITY_GATHERED = 16,
-    STERNA_SENSITIVITY_PREDICTED = 2,
-    STERNA_SENSITIVITY_SCORED = 128
-};
+ * first half is run and the second half of that compared. */
+enum { STERNA_SENSITIVITY_GATHERED = 16, STERNA_SENSITIVITY_PREDICTED = 2 };
 
 /* Sets `sensitivity` (nats a token) of every item of verb FIT that is a matrix of a layer. */
 sterna_status sterna_sensitivity(const sterna_model_file *file,

@@ -354,7 +354,7 @@ typedef struct sterna_quantize_options {
     bool no_receipt_files; /* leave out OUT.receipt.json and OUT.receipt.html */
     /* method sterna only */
     const char *calibration; /* text, or JSON lines with a "text" each (.jsonl); NULL = built in */
-    uint32_t tokens;         /* of calibration, in windows of 512; 0 = 16k to 64k by size */
+    uint32_t tokens;         /* of calibration, in windows of 512; 0 = 16k to 128k by size */
     uint32_t group; /* columns that share a scale: a multiple of the layout's; 0 = that; native: 512
                        where bits are spent, else 128 */
     bool portable;  /* no transform of the inputs, so that any engine can run the file; transforms

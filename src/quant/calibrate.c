@@ -17,9 +17,9 @@ enum {
     CACHE_BYTES = 1 << 30, /* of all sessions that write */
     PREFIX = 3,            /* tokens that a window which the model writes starts with */
     FEWEST_TOKENS = 1 << 14,
-    MOST_TOKENS = 1 << 16
+    MOST_TOKENS = 1 << 17
 };
-static const double usual_work = 1e14; /* tokens times weights of the layers */
+static const double usual_work = 8.5e13; /* tokens times weights of the layers */
 
 static bool ends_in(const char *path, const char *end)
 {

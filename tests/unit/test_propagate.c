@@ -362,9 +362,9 @@ static void larger_models_get_fewer_tokens(void **state)
     static const struct {
         uint32_t layers, width, heads, kv_heads, head_dim, ffn;
         size_t least, most;
-    } models[] = {{30, 576, 9, 3, 64, 1536, 65536, 65536},
-                  {28, 1536, 12, 2, 128, 8960, 65536, 65536},
-                  {36, 2560, 32, 8, 128, 9728, 25000, 35000},
+    } models[] = {{30, 576, 9, 3, 64, 1536, 131072, 131072},
+                  {28, 1536, 12, 2, 128, 8960, 64000, 66000},
+                  {36, 2560, 32, 8, 128, 9728, 20000, 30000},
                   {32, 4096, 32, 32, 128, 11008, 16384, 16384}};
     for (size_t m = 0; m < sizeof models / sizeof *models; m++) {
         sterna_layer_config layers[36];

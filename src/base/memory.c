@@ -74,13 +74,11 @@ void *sterna_calloc(size_t count, size_t size)
 
 void *sterna_alloc_streamed(size_t count, size_t size)
 {
-    const size_t large_page = 2 << 20;
-    size_t bytes;
-    if (!sterna_mul_size(count, size, &bytes) || bytes < large_page)
-        return sterna_alloc(count, size);
-    if (bytes > SIZE_MAX - large_page || must_fail()) return NULL;
-    void *block = aligned_alloc(large_page, (bytes + large_page - 1) / large_page * large_page);
-    if (block) madvise(block, bytes / large_page * large_page, MADV_HUGEPAGE);
+    enum { LARGE_PAGE = 2 << 20 };
+    void *block = sterna_alloc(count, size);
+    uintptr_t begin = ((uintptr_t)block + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
+    uintptr_t end = ((uintptr_t)block + count * size) / LARGE_PAGE * LARGE_PAGE;
+    if (block && begin < end) madvise((void *)begin, end - begin, MADV_HUGEPAGE);
     return block;
 }
 

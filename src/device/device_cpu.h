@@ -70,12 +70,6 @@ void sterna_pool_free(sterna_pool *pool);
 void sterna_pool_run(sterna_pool *pool, size_t count, size_t grain, sterna_pool_task *task,
                      void *context);
 
-/* device_cpu_memory.c: memory for what is read as a stream, in a list of blocks that is empty
- * (NULL) at first. Aligned to 64 bytes; NULL when out of memory. */
-typedef struct sterna_cpu_block sterna_cpu_block;
-void *sterna_cpu_piece(sterna_cpu_block **blocks, size_t count, size_t size);
-void sterna_cpu_piece_free(void *piece); /* accepts NULL */
-
 typedef struct sterna_cpu {
     sterna_device device;
     sterna_kernels kernels;
@@ -84,7 +78,6 @@ typedef struct sterna_cpu {
     bool plan;     /* weights are described, not packed */
     size_t widest; /* padded columns of the widest weight loaded */
     size_t most_outliers;
-    sterna_cpu_block *blocks; /* memory of the weights */
     sterna_cpu_scratch scratch, outlier_scratch;
     struct {
         size_t n, max_cols, max_rows;

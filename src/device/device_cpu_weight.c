@@ -129,29 +129,27 @@ static bool measure(const sterna_cpu_load *job)
 
 static void free_arrays(sterna_weight *weight)
 {
-    sterna_cpu_piece_free(weight->codes);
-    sterna_cpu_piece_free(weight->scales);
-    sterna_cpu_piece_free(weight->mins);
+    sterna_free(weight->codes);
+    sterna_free(weight->scales);
+    sterna_free(weight->mins);
     sterna_free(weight->factors);
     weight->codes = NULL;
     weight->scales = weight->mins = NULL;
     weight->factors = NULL;
 }
 
-static sterna_status allocate(sterna_cpu *cpu, sterna_cpu_load *job, sterna_error *err)
+static sterna_status allocate(sterna_cpu_load *job, sterna_error *err)
 {
     sterna_weight *weight = job->weight;
     size_t panel_scales = weight->groups * STERNA_PANEL;
-    weight->codes = sterna_cpu_piece(&cpu->blocks, weight->panels, weight->panel_bytes);
+    weight->codes = sterna_alloc_streamed(weight->panels, weight->panel_bytes);
     weight->factors = sterna_calloc(weight->panels, STERNA_PANEL * sizeof(float));
     bool complete = weight->codes && weight->factors;
     if (complete && has_scales(weight)) {
-        weight->scales =
-            sterna_cpu_piece(&cpu->blocks, weight->panels, panel_scales * sizeof(uint16_t));
+        weight->scales = sterna_alloc_streamed(weight->panels, panel_scales * sizeof(uint16_t));
         complete = weight->scales != NULL;
         if (complete && job->has_min) {
-            weight->mins =
-                sterna_cpu_piece(&cpu->blocks, weight->panels, panel_scales * sizeof(uint16_t));
+            weight->mins = sterna_alloc_streamed(weight->panels, panel_scales * sizeof(uint16_t));
             complete = weight->mins != NULL;
         }
     }
@@ -223,7 +221,7 @@ static sterna_status pack_again(sterna_cpu *cpu, sterna_cpu_load *job, sterna_er
     free_arrays(weight);
     weight->layout = STERNA_LAYOUT_TERN2;
     measure(job);
-    sterna_status status = allocate(cpu, job, err);
+    sterna_status status = allocate(job, err);
     return status ? status : sterna_cpu_pack(cpu, job, &job->threes, err);
 }
 
@@ -243,7 +241,7 @@ static sterna_status make_weight(sterna_cpu *cpu, sterna_cpu_load *job, sterna_e
     if (!status && !job->outliers)
         status =
             copy_hadamard(&options->inverse_hadamard, weight->cols, name, &weight->inverse, err);
-    if (!status && !cpu->plan) status = allocate(cpu, job, err);
+    if (!status && !cpu->plan) status = allocate(job, err);
     if (!status && !cpu->plan) status = sterna_cpu_pack(cpu, job, &job->threes, err);
     if (!status && job->threes && weight->layout == STERNA_LAYOUT_TERN5)
         status = pack_again(cpu, job, err);

@@ -9,6 +9,7 @@
 #include "model/model.h"
 #include "quant/balance.h"
 #include "quant/product.h"
+#include "quant/ranks.h"
 #include "quant/rotate.h"
 #include "run/likelihood.h"
 
@@ -287,9 +288,11 @@ static sterna_status probe_layer(probe *p, uint32_t layer)
     sterna_status status = STERNA_OK;
     gather(p, layer);
     bool known = layer < p->known;
-    for (int k = 0; k < INPUTS && !known; k++)
+    for (int k = 0; k < INPUTS && !known; k++) {
+        if ((layer + (size_t)k) % sterna_ranks() != sterna_rank()) continue;
         for (int m = (int)inputs[k].first; m <= (int)inputs[k].last && !status; m++)
             status = probe_matrix(p, layer, (sterna_matrix)m, k);
+    }
     memcpy(state(p, p->gathered), p->next, p->predicted * state_bytes(p));
     if (!status && !known && journal)
         status = sterna_journal_put_sensitivities(journal, p->items, p->n_items, layer + 1, p->err);
@@ -297,6 +300,19 @@ static sterna_status probe_layer(probe *p, uint32_t layer)
 }
 
 /* ---- the whole ---- */
+
+/* Every process gets what the others have measured. */
+static sterna_status merge(const probe *p)
+{
+    if (sterna_ranks() == 1) return STERNA_OK;
+    double *all = sterna_alloc(p->n_items, sizeof *all);
+    if (!all) return sterna_fail_memory(p->err, "the sensitivities of a model");
+    for (size_t i = 0; i < p->n_items; i++) all[i] = p->items[i].sensitivity;
+    sterna_ranks_sum(all, p->n_items);
+    for (size_t i = 0; i < p->n_items; i++) p->items[i].sensitivity = all[i];
+    sterna_free(all);
+    return STERNA_OK;
+}
 
 static float *new_floats(size_t a, size_t b, size_t c)
 {
@@ -403,6 +419,7 @@ sterna_status sterna_sensitivity(const sterna_model_file *file,
     if (!status) run_full(&p);
     for (uint32_t layer = 0; !status && layer < config_of(&p)->n_layers; layer++)
         status = probe_layer(&p, layer);
+    if (!status) status = merge(&p);
     close_model(&p);
     p.device->close(p.device);
     openblas_set_num_threads(blas);

@@ -29,7 +29,7 @@ def together(processes, *args):
                           capture_output=True, timeout=250, env=environment)
 
 
-@pytest.mark.parametrize("options", [[], ["--portable", "--group", "64"]])
+@pytest.mark.parametrize("options", [["--bits", "2.2"], ["--portable", "--group", "64"]])
 def test_the_same_file(tmp_path, model, options):
     one, two = tmp_path / "one.gguf", tmp_path / "two.gguf"
     succeeds("quantize", model, one, *OPTIONS, *options)

@@ -136,9 +136,8 @@ static const cli_option quantize_options[] = {
      "share of every matrix's columns that stay int8, those whose rounding would cost most"},
     {"bits", 0, CLI_REAL, "N", 1, 8.5, offsetof(quantize_settings, bits),
      "bits a weight of the layers' matrices, scales counted: those that the model needs most get a "
-     "second plane of trits, Q4_0 or Q8_0; measuring that takes a while (default for native 1.75, "
-     "spent on second planes alone; none with --group, --asymmetric, --outliers and other "
-     "layouts, whose matrices all get the same bits)"},
+     "second plane of trits, Q4_0 or Q8_0; measuring that takes a while (default for native 1.75; "
+     "with --group, --asymmetric or --outliers, and for other layouts, all matrices get the same)"},
     {NULL, 0, CLI_HEADING, NULL, 0, 0, 0, "Calibration (methods sterna and pt2)"},
     {"calib", 0, CLI_FILE, "FILE", 0, 0, offsetof(quantize_settings, calibration),
      "text to calibrate with, or JSON lines with a \"text\" each (.jsonl); default: a small "

@@ -368,8 +368,8 @@ typedef struct sterna_quantize_options {
     const char *stages; /* of the fit, to compare: "balance,order,columns,refit,descent" (NULL) */
     float outliers;     /* share of every matrix's columns that stay int8 */
     float bits;         /* a weight of the layers' matrices: some get a second plane, Q4_0 or
-                           Q8_0, those that need it most; 0 = native: 1.75, second planes alone,
-                           unless group, outliers or asymmetric say how; others: all the same */
+                           Q8_0, those that need it most; 0 = native: 1.75, unless group, outliers
+                           or asymmetric are set; else, and for other types, all the same */
     bool resume;        /* go on with an interrupted run that left OUT.resume; the same settings are
                            needed, and the same file comes out */
 } sterna_quantize_options;

@@ -183,8 +183,8 @@ sterna_status sterna_calibrated(const sterna_model_file *file, const char *in,
         status = sterna_sensitivity(file, &calibration, &settings->propagation, plan->items,
                                     plan->count, err);
         if (!status)
-            status = sterna_allocate(plan->items, plan->count, settings->bits,
-                                     settings->planes_only, &facts->bits, err);
+            status = sterna_allocate(plan->items, plan->count, settings->bits, settings->folder,
+                                     &facts->bits, err);
         sterna_facts_stage(facts, "sensitivities");
     }
     if (!status)

@@ -126,12 +126,12 @@ static sterna_status fit_bits(job *j, sterna_workload *work, double available, s
     bool memory = !work->text_only && needed <= available;
     sterna_ranks_share(&memory, sizeof memory);
     if (s->bits == 0 || (room && memory)) return STERNA_OK;
-    if (!s->planes_only && !memory)
+    if (!s->bits_usual && !memory)
         return sterna_fail(err, STERNA_ERROR_LIMIT,
                            "quantize: measuring where bits go needs about %.2f GB of memory, and "
                            "%.2f GB are free; leave out --bits",
                            1e-9 * needed, available * 1e-9);
-    if (!s->planes_only) return STERNA_OK; /* what is wrong is told where they are spent */
+    if (!s->bits_usual) return STERNA_OK; /* what is wrong is told where they are spent */
     if (!memory)
         tell(j, "every matrix gets the same bits: there is no memory to measure which need more");
     sterna_plan_plain(&j->plan, s);
@@ -359,11 +359,6 @@ static sterna_status check_target(const char *out, const sterna_quantize_options
                            "%s: safetensors cannot hold %s, only native; choose that type or a "
                            ".gguf file",
                            out, sterna_type_describe(s->type)->name);
-    if (s->bits > 0 && !s->planes_only)
-        return sterna_fail(err, STERNA_ERROR_ARGUMENT,
-                           "%s: safetensors cannot hold Q4_0 and Q8_0, which a budget of bits "
-                           "chooses from; choose a .gguf file",
-                           out);
     if (options->keep_type && s->keep_type == STERNA_KEEP_Q8_0)
         return sterna_fail(err, STERNA_ERROR_ARGUMENT,
                            "%s: safetensors cannot hold Q8_0; keep embeddings and head in F16",

@@ -108,7 +108,7 @@ static sterna_status read_form(const sterna_quantize_options *options, sterna_se
                            "quantize: outliers are a share of the columns from 0 to 0.5");
     if (s->bits == 0 && spends_bits(options, s)) {
         s->bits = USUAL_BITS;
-        s->planes_only = true;
+        s->bits_usual = true;
     }
     if (s->bits != 0 && (!(s->bits >= 1) || !(s->bits <= 8.5)))
         return sterna_fail(err, STERNA_ERROR_ARGUMENT,

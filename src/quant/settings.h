@@ -33,7 +33,7 @@ typedef struct sterna_settings {
     bool asymmetric;  /* a shift for every group */
     double outliers;  /* share of the columns */
     double bits;      /* a weight of the layers' matrices; 0 = trits alone, the same everywhere */
-    bool planes_only; /* what the bits are spent on: a second plane of trits, never Q4_0 or Q8_0 */
+    bool bits_usual;  /* nobody has asked for them */
     int threads;
     json_t *recipe; /* owned; NULL = the decisions are to be taken */
     const char *recipe_path;

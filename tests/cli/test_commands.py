@@ -414,15 +414,14 @@ def test_quantize_by_recipe(options, tmp_path, text, wide):
     assert once.read_bytes() == again.read_bytes()
 
 
-def test_quantize_spends_the_usual_bits_on_second_planes(tmp_path):
+def test_quantize_spends_the_usual_bits_where_they_matter(tmp_path):
     model = tmp_path / "deep.gguf"
     wide_model.write(model, vocabulary_of=LLAMA, layers=5)
     options = ["--tokens", "512", "--tune", "0", "--no-eval"]
     usual = as_json("quantize", model, tmp_path / "usual.gguf", *options)
     plain = as_json("quantize", model, tmp_path / "plain.gguf", *options, "--group", "128")
     entries = usual["recipe"]["tensors"].values()
-    assert all(entry["type"] == "NATIVE" for entry in entries)
-    assert 0 < sum(entry.get("second", False) for entry in entries) < len(entries)
+    assert 0 < sum(entry.get("second", False) or entry["type"] != "NATIVE" for entry in entries) < len(entries) / 2
     assert usual["matrix_bits_per_weight"] <= 1.75
     assert "matrix_bits_per_weight" not in plain and not any("sensitivity" in tensor for tensor in plain["tensors"])
     assert not any(entry.get("second") for entry in plain["recipe"]["tensors"].values())

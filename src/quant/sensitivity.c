@@ -416,8 +416,9 @@ sterna_status sterna_sensitivity(const sterna_model_file *file,
     if (settings->journal)
         p.known = sterna_journal_get_sensitivities(settings->journal, items, n_items);
     status = open_model(&p);
-    if (!status) run_full(&p);
-    for (uint32_t layer = 0; !status && layer < config_of(&p)->n_layers; layer++)
+    bool finished = !status && p.known == config_of(&p)->n_layers;
+    if (!status && !finished) run_full(&p);
+    for (uint32_t layer = 0; !status && !finished && layer < config_of(&p)->n_layers; layer++)
         status = probe_layer(&p, layer);
     if (!status) status = merge(&p);
     close_model(&p);

@@ -237,9 +237,11 @@ json_t *sterna_settings_describe(const sterna_settings *s)
                   "group", (json_int_t)s->group, "keep", s->keep, "keep_type",
                   sterna_settings_keep_type(s), "asymmetric", s->asymmetric, "threads", s->threads);
     if (!all || !s->calibrated) return all;
-    json_t *calibrated = json_pack("{s:b, s:o, s:f, s:f, s:f}", "transform", p->rotate, "folded",
-                                   describe_folds(s->folds), "drift", (double)p->drift, "residual",
-                                   (double)p->residual, "damping", (double)p->compensation.damping);
+    json_t *calibrated = json_pack("{s:b, s:o, s:f, s:f, s:f, s:b, s:f, s:f}", "transform",
+                                   p->rotate, "folded", describe_folds(s->folds), "drift",
+                                   (double)p->drift, "residual", (double)p->residual, "damping",
+                                   (double)p->compensation.damping, "damping_by_tokens",
+                                   p->damping_by_tokens, "outliers", s->outliers, "bits", s->bits);
     if (!calibrated || json_object_update(all, calibrated)) {
         json_decref(all);
         all = NULL;

@@ -94,6 +94,10 @@ sterna_status sterna_calibrated_identity(const sterna_model_file *file,
     sterna_digest_start(&digest);
     json_t *all = sterna_settings_describe(settings);
     json_object_del(all, "threads"); /* changes nothing */
+    if (settings->recipe && json_object_set(all, "recipe", settings->recipe)) {
+        json_decref(all);
+        all = NULL;
+    }
     char *text = all ? json_dumps(all, JSON_SORT_KEYS | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(all);
     if (!text) return sterna_fail_memory(err, "the settings");

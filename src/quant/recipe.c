@@ -105,26 +105,23 @@ static json_t *strength_text(float value)
 static json_t *describe_options(const sterna_settings *s)
 {
     const sterna_propagation *p = &s->propagation;
-    const sterna_compensation *c = &p->compensation;
-    char stages[64];
+    char stages[STERNA_STAGES_BYTES];
     json_t *all =
         json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:b, s:i}", "method", sterna_settings_method(s),
                   "type", sterna_type_describe(s->type)->name, "scales", sterna_settings_scales(s),
                   "keep", s->keep, "keep_type", sterna_settings_keep_type(s), "group",
                   (json_int_t)s->group, "asymmetric", s->asymmetric, "threads", s->threads);
     if (!all || !s->calibrated) return all;
-    snprintf(stages, sizeof stages, "none%s%s%s%s%s", p->balance ? ",balance" : "",
-             c->order ? ",order" : "", c->columns ? ",columns" : "", c->refit ? ",refit" : "",
-             c->rounds ? ",descent" : "");
+    sterna_settings_stages(s, stages);
     json_t *more = json_pack("{s:s, s:I, s:I, s:b, s:o, s:o, s:o, s:o}", "stages",
-                             strlen(stages) > 4 ? stages + 5 : stages, "tokens",
+                             stages, "tokens",
                              (json_int_t)s->calibration.tokens, "tune",
                              (json_int_t)(s->tuning.wanted   ? (json_int_t)s->tuning.tokens
                                           : s->tuning.tokens ? 0
                                                              : -1),
                              "portable", !p->rotate, "drift", strength_text(p->drift), "residual",
                              strength_text(p->residual), "damping",
-                             real_text(p->damping_by_tokens ? 0 : (double)c->damping), "outliers",
+                             real_text(p->damping_by_tokens ? 0 : (double)p->compensation.damping), "outliers",
                              real_text(s->outliers));
     int failed = !more || json_object_update(all, more);
     if (s->calibration.path)

@@ -1,6 +1,7 @@
 #include "quant/settings.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -216,6 +217,20 @@ void sterna_settings_free(sterna_settings *settings)
     settings->recipe = NULL;
 }
 
+void sterna_settings_stages(const sterna_settings *s, char text[STERNA_STAGES_BYTES])
+{
+    const sterna_propagation *p = &s->propagation;
+    const sterna_compensation *c = &p->compensation;
+    int length =
+        snprintf(text, STERNA_STAGES_BYTES, "%s%s%s%s%s", p->balance ? "balance," : "",
+                 c->order ? "order," : "", c->columns ? "columns," : "", c->refit ? "refit," : "",
+                 c->rounds ? "descent," : "");
+    if (length > 0)
+        text[length - 1] = '\0';
+    else
+        memcpy(text, "none", sizeof "none");
+}
+
 static json_t *describe_folds(unsigned folds)
 {
     static const char *const names[] = {"gains", "residual", "heads"};
@@ -231,17 +246,19 @@ static json_t *describe_folds(unsigned folds)
 json_t *sterna_settings_describe(const sterna_settings *s)
 {
     const sterna_propagation *p = &s->propagation;
+    char stages[STERNA_STAGES_BYTES];
     json_t *all =
         json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:b, s:i}", "method", sterna_settings_method(s),
                   "type", sterna_type_describe(s->type)->name, "scales", sterna_settings_scales(s),
                   "group", (json_int_t)s->group, "keep", s->keep, "keep_type",
                   sterna_settings_keep_type(s), "asymmetric", s->asymmetric, "threads", s->threads);
     if (!all || !s->calibrated) return all;
-    json_t *calibrated = json_pack("{s:b, s:o, s:f, s:f, s:f, s:b, s:f, s:f}", "transform",
-                                   p->rotate, "folded", describe_folds(s->folds), "drift",
-                                   (double)p->drift, "residual", (double)p->residual, "damping",
-                                   (double)p->compensation.damping, "damping_by_tokens",
-                                   p->damping_by_tokens, "outliers", s->outliers, "bits", s->bits);
+    sterna_settings_stages(s, stages);
+    json_t *calibrated = json_pack(
+        "{s:s, s:b, s:o, s:f, s:f, s:f, s:b, s:f, s:f}", "stages", stages, "transform", p->rotate,
+        "folded", describe_folds(s->folds), "drift", (double)p->drift, "residual",
+        (double)p->residual, "damping", (double)p->compensation.damping, "damping_by_tokens",
+        p->damping_by_tokens, "outliers", s->outliers, "bits", s->bits);
     if (!calibrated || json_object_update(all, calibrated)) {
         json_decref(all);
         all = NULL;

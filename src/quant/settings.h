@@ -46,6 +46,8 @@ typedef struct sterna_settings {
     sterna_tune_settings tuning;
 } sterna_settings;
 
+enum { STERNA_STAGES_BYTES = 48 }; /* of their list, as text */
+
 /* Texts are borrowed from `options` or from the recipe. */
 sterna_status sterna_settings_read(const sterna_quantize_options *options, sterna_settings *out,
                                    sterna_error *err);
@@ -55,6 +57,8 @@ void sterna_settings_free(sterna_settings *settings);
 const char *sterna_settings_method(const sterna_settings *settings);
 const char *sterna_settings_scales(const sterna_settings *settings);
 const char *sterna_settings_keep_type(const sterna_settings *settings);
+/* The steps of the fit as --stages takes them: "balance,columns", or "none". */
+void sterna_settings_stages(const sterna_settings *settings, char text[STERNA_STAGES_BYTES]);
 /* For the receipt; NULL when memory ran out. */
 json_t *sterna_settings_describe(const sterna_settings *settings);
 

@@ -90,7 +90,8 @@ def test_a_journal_that_is_not_whole(tmp_path, deep, whole):
     file.write_bytes(good[:10000] + bytes([good[10000] ^ 1]) + good[10001:])
     assert "damaged" in fails(1, *resume)
     file.write_bytes(good)
-    for other in (["--damping", "0.02"], ["--damping", "0.05"], ["--bits", "2"]):
+    for other in (["--damping", "0.02"], ["--damping", "0.05"], ["--bits", "2"],
+                  ["--stages", "columns,refit,descent"]):
         assert "other settings" in fails(1, *resume, *other)
     kept = {name: file.with_name(name).read_bytes() for name in ("states.0", "states.1")}
     for name in kept:

@@ -6,8 +6,8 @@
 
 /* Multiplications and additions a second on all threads. */
 typedef struct sterna_rates {
-    double calibration; /* of float32 products, as moments and fits take them */
-    double tuning;      /* of the products of training, in bfloat16 where the processor has them */
+    double exact; /* of products in float32, as fits take them */
+    double fast;  /* as moments and training take them: in bfloat16 where the processor has it */
 } sterna_rates;
 
 /* Measures for a tenth of a second. */

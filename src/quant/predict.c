@@ -11,8 +11,8 @@
 static const double PROCESS_BYTES = 60e6;
 /* What the parts take beside their products at the measured rates (a fit: 8 r c^2 + c^3), from runs
  * of SmolLM2-135M (docs/QUANTIZATION.md). */
-static const double FIT_WORK = 8.2, QUICK_FIT_WORK = 2.1, MOMENT_WORK = 2.2, FULL_WORK = 2.2,
-                    MADE_WORK = 1.1, WRITE_WORK = 1.75, READ_WORK = 1.1, TUNE_WORK = 2.0;
+static const double FIT_WORK = 8.2, QUICK_FIT_WORK = 2.1, MOMENT_WORK = 1.3, STREAM_WORK = 1.1,
+                    WRITE_WORK = 1.75, READ_WORK = 1.1, TUNE_WORK = 2.0;
 
 /* The matrices that share an input, of one layer. */
 typedef struct shape {
@@ -127,20 +127,21 @@ static double tuning_bytes(const sterna_workload *w, const sizes *s)
 
 /* ---- time ---- */
 
-static double fit_work(const sterna_workload *w)
+static double fit_seconds(const sterna_workload *w)
 {
-    double work = 0;
+    double seconds = 0;
     for (uint32_t l = w->finished; l < w->config.n_layers; l++) {
         shape shapes[4];
         for (size_t i = 0, n = layer_shapes(&w->config, l, shapes); i < n; i++) {
             double r = shapes[i].rows, cols = shapes[i].cols;
             double moments = cols * cols + (shapes[i].to_residual ? 4 * r * cols : 2 * cols * cols);
-            double streams = 2 * r * cols * (FULL_WORK + MADE_WORK);
-            work += w->tokens * (MOMENT_WORK * moments + streams) +
-                    FIT_WORK * (8 * r * cols * cols + cols * cols * cols);
+            double streams = w->tokens * 4 * r * cols * STREAM_WORK;
+            double fits = FIT_WORK * (8 * r * cols * cols + cols * cols * cols);
+            seconds += (streams + fits) / w->rates.exact +
+                       w->tokens * MOMENT_WORK * moments / w->rates.fast;
         }
     }
-    return work;
+    return seconds;
 }
 
 static double gathered_tokens(const sterna_workload *w)
@@ -162,9 +163,9 @@ static double sensitivity_bytes(const sterna_workload *w, const sizes *s)
 }
 
 /* Every matrix is fitted once in a simple way, and the model runs from its layer on. */
-static double sensitivity_work(const sterna_workload *w, const sizes *s)
+static double sensitivity_seconds(const sterna_workload *w, const sizes *s)
 {
-    double work = gathered_tokens(w) * 2 * s->weights, behind = s->weights;
+    double work = gathered_tokens(w) * 2 * s->weights, moments = 0, behind = s->weights;
     for (uint32_t l = 0; l < w->config.n_layers; l++) {
         static const int matrices[4] = {3, 1, 2, 1}; /* that share the input */
         shape shapes[4];
@@ -172,13 +173,13 @@ static double sensitivity_work(const sterna_workload *w, const sizes *s)
         for (size_t i = 0, n = layer_shapes(&w->config, l, shapes); i < n; i++) {
             double r = shapes[i].rows, cols = shapes[i].cols;
             work += QUICK_FIT_WORK * (2 * r * cols * cols + matrices[i] * cols * cols * cols);
-            work += gathered_tokens(w) * MOMENT_WORK * cols * cols;
+            moments += gathered_tokens(w) * MOMENT_WORK * cols * cols;
             work += matrices[i] * predicted_tokens(w) * 2 * behind * READ_WORK;
             own += r * cols;
         }
         behind -= own;
     }
-    return work;
+    return work / w->rates.exact + moments / w->rates.fast;
 }
 
 /* Tokens that tuning is measured with; without any there is none. */
@@ -207,13 +208,13 @@ static double tuning_seconds(const sterna_workload *w, const sizes *s)
 {
     double n = step_tokens(w), tokens = (ceil(w->tune_tokens / n) + 1) * n;
     double work = tokens * learn_work(w, s) + 2 * held_tokens(w) * pass_work(s);
-    return TUNE_WORK * work / w->rates.tuning;
+    return TUNE_WORK * work / w->rates.fast;
 }
 
 static void predict_tuning(const sterna_workload *w, const sizes *s, sterna_prediction *out)
 {
     sterna_workload shortened = *w;
-    double learning = TUNE_WORK * w->tune_tokens * learn_work(w, s) / w->rates.tuning;
+    double learning = TUNE_WORK * w->tune_tokens * learn_work(w, s) / w->rates.fast;
     if (w->tune_tokens == 0 || held_tokens(w) == 0) return;
     if (!w->tune_wanted)
         shortened.tune_tokens = (double)sterna_tune_within((size_t)w->tune_tokens, learning);
@@ -229,12 +230,12 @@ static void predict_tuning(const sterna_workload *w, const sizes *s, sterna_pred
 sterna_prediction sterna_predict(const sterna_workload *w)
 {
     sizes s = sizes_of(&w->config);
-    double rate = w->rates.calibration, run = 2 * (s.weights + s.table) / rate;
-    sterna_prediction out = {.tokens = w->tokens, .fit_s = fit_work(w) / rate};
+    double rate = w->rates.exact, run = 2 * (s.weights + s.table) / rate;
+    sterna_prediction out = {.tokens = w->tokens, .fit_s = fit_seconds(w)};
     predict_fit(w, &s, &out);
     if (!w->finished && !w->text_only) out.text_s = w->tokens * 3 / 8 * run * WRITE_WORK;
     if (w->sensitivities) {
-        out.sensitivity_s = sensitivity_work(w, &s) / rate;
+        out.sensitivity_s = sensitivity_seconds(w, &s);
         out.sensitivity_bytes = sensitivity_bytes(w, &s);
     }
     predict_tuning(w, &s, &out);

@@ -8,7 +8,7 @@
 #include "base/memory.h"
 #include "model/model.h"
 #include "quant/balance.h"
-#include "quant/product.h"
+#include "quant/moments.h"
 #include "quant/ranks.h"
 #include "quant/rotate.h"
 
@@ -35,11 +35,13 @@ typedef struct propagation {
     size_t widest;     /* columns of any matmul input in a layer */
     float *held;       /* [windows][length][widest]: matmul inputs of the made model that wait */
     float *input;      /* [length][widest]: of the made model */
-    float *drift;      /* [length][widest]: the full model's input less the made one's */
+    float *drift;      /* [length][widest]: as much as is taken back of the full model's input less
+                          the made one's */
     float *error;      /* [length][width]: what a product to the residual stream shall take back */
     float *factors;    /* [length]: how much each token of a window counts */
-    float *h;          /* [cols][cols]: mean of x x^T over all tokens, x the made model's input */
-    float *d;          /* [width][width]: mean of drift x^T, for inputs of that width */
+    sterna_moment_adder *adder;
+    float *h; /* [cols][cols]: mean of x x^T over all tokens, x the made model's input */
+    float *d; /* [width][width]: mean of drift x^T, for inputs of that width */
 } propagation;
 
 /* The matrices that share an input. */
@@ -171,55 +173,24 @@ typedef struct fit {
     float *w;                 /* [rows][cols] */
     float *pull; /* [rows][cols]: mean of e x^T, e the error at the output to take back; NULL
                     without drift */
+    sterna_packed packed; /* w as a product reads it, while inputs are gathered */
     sterna_hadamard rotation;
 } fit;
 
-/* error = a W drift + b (the drift of the residual stream): what is missing behind the product, to
+/* error = W drift + b (the drift of the residual stream): what is missing behind the product, to
  * whose output the full stream has not moved on yet. */
-static void find_error(const propagation *p, const fit *f, size_t window)
+static sterna_status find_error(const propagation *p, const fit *f, size_t window)
 {
     size_t n = p->calibration->length, width = f->rows;
     const float *full = p->full.x + window * n * width, *made = p->made.x + window * n * width;
     float b = sterna_decoder_norms_output(p->full.decoder) ? 0 : p->settings->residual;
-    const sterna_product_shape shape = {.rows = n,
-                                        .cols = width,
-                                        .depth = f->cols,
-                                        .transposed_b = true,
-                                        .alpha = p->settings->drift,
-                                        .beta = 1};
+    sterna_moment_adder *m = p->adder;
+    const sterna_operand drift = {p->drift, n, f->cols, f->cols, false};
+    sterna_status status = sterna_pack(&m->multiplier, &m->left, STERNA_LEFT, &drift, p->err);
+    if (status) return status;
     for (size_t i = 0; i < n * width; i++) p->error[i] = b * (full[i] - made[i]);
-    sterna_product_of(&shape, p->drift, f->w, p->error, p->settings->compensation.threads);
-}
-
-/* Means over calibration tokens. */
-typedef struct moments {
-    float *h;    /* [cols][cols]: of x x^T, the upper half */
-    float *d;    /* [cols][cols]: of drift x^T; NULL where the bundle needs none */
-    float *pull; /* [rows][cols]: of error x^T; NULL where the bundle needs none */
-} moments;
-
-/* moment[rows][cols] += the mean of y x^T over a window's y[length][rows] and inputs x, as a share
- * of the mean over all windows. */
-static void add_moment(const propagation *p, const float *y, size_t rows, size_t cols, bool upper,
-                       float *moment)
-{
-    size_t n = p->calibration->length;
-    const sterna_product_shape shape = {.rows = rows,
-                                        .cols = cols,
-                                        .depth = n,
-                                        .transposed_a = true,
-                                        .upper = upper,
-                                        .alpha =
-                                            (float)(1.0 / (double)(n * p->calibration->windows)),
-                                        .beta = 1};
-    sterna_product_of(&shape, y, p->input, moment, p->settings->compensation.threads);
-}
-
-static void add_moments(const propagation *p, const fit *f, const moments *m)
-{
-    add_moment(p, p->input, f->cols, f->cols, true, m->h);
-    if (m->pull) add_moment(p, p->error, f->rows, f->cols, false, m->pull);
-    if (m->d) add_moment(p, p->drift, f->cols, f->cols, false, m->d);
+    sterna_multiply(&m->multiplier, &m->left, &f->packed, true, p->error, width);
+    return STERNA_OK;
 }
 
 static void balance_tokens(const propagation *p, const fit *f, size_t window)
@@ -228,37 +199,6 @@ static void balance_tokens(const propagation *p, const fit *f, size_t window)
     sterna_balance_factors(p->full.x + window * n * width, n, width, p->factors);
     sterna_balance(p->input, n, f->cols, p->factors);
     if (f->pull) sterna_balance(p->error, n, width, p->factors);
-}
-
-/* Zeros, or the sum over all processes' parts into the means. */
-static void clear_moments(const fit *f, const moments *m)
-{
-    memset(m->h, 0, f->cols * f->cols * sizeof(float));
-    if (m->d) memset(m->d, 0, f->cols * f->cols * sizeof(float));
-    if (m->pull) memset(m->pull, 0, f->rows * f->cols * sizeof(float));
-}
-
-static void sum_moments(const fit *f, const moments *sum, const moments *part, size_t active)
-{
-    sterna_ranks_add(sum->h, part->h, f->cols * f->cols, active);
-    if (sum->d) sterna_ranks_add(sum->d, part->d, f->cols * f->cols, active);
-    if (sum->pull) sterna_ranks_add(sum->pull, part->pull, f->rows * f->cols, active);
-}
-
-static void free_moments(moments *m)
-{
-    sterna_free(m->h);
-    sterna_free(m->d);
-    sterna_free(m->pull);
-}
-
-/* Room for one part of the same moments. */
-static bool new_moments(const fit *f, const moments *like, moments *m)
-{
-    m->h = new_floats(f->cols, f->cols, 1);
-    m->d = like->d ? new_floats(f->cols, f->cols, 1) : NULL;
-    m->pull = like->pull ? new_floats(f->rows, f->cols, 1) : NULL;
-    return m->h && (m->d || !like->d) && (m->pull || !like->pull);
 }
 
 /* Brings both streams to the input of a bundle for one window, and what was decided before it into
@@ -281,50 +221,75 @@ static void reach(const propagation *p, uint32_t layer, const bundle *b, size_t 
 
 /* A window's share of the moments; the full stream moves on behind a product to the residual
  * stream. */
-static void gather_window(const propagation *p, uint32_t layer, const bundle *b, const fit *f,
-                          const moments *m, size_t window)
+static sterna_status gather_window(const propagation *p, uint32_t layer, const bundle *b,
+                                   const fit *f, const sterna_moments *m, size_t window)
 {
-    size_t count = p->calibration->length * f->cols;
+    size_t n = p->calibration->length;
+    sterna_status status = STERNA_OK;
     reach(p, layer, b, f->cols, window);
-    if (f->pull)
-        for (size_t i = 0; i < count; i++) p->drift[i] -= p->input[i];
-    if (m->pull) find_error(p, f, window);
+    for (size_t i = 0; f->pull && i < n * f->cols; i++)
+        p->drift[i] = p->settings->drift * (p->drift[i] - p->input[i]);
+    if (m->pull) status = find_error(p, f, window);
     if (b->to_residual && follows_full(p)) {
         run_stage(p, &p->full, layer, b->stage + 1);
         from_stream(p, &p->full, window);
         if (p->settings->balance && f->rows) balance_tokens(p, f, window);
     }
-    if (f->rows) add_moments(p, f, m);
+    if (status || !f->rows) return status;
+    return sterna_moments_add(p->adder, m, p->input, p->drift, p->error, n, p->err);
+}
+
+/* The sums over all windows, a part at a time. */
+static sterna_status gather_parts(const propagation *p, uint32_t layer, const bundle *b,
+                                  const fit *f, const sterna_moments *sum)
+{
+    size_t ranks = sterna_ranks();
+    sterna_moments part;
+    sterna_status status = sterna_moments_new(sum, &part, p->err);
+    if (!status) sterna_moments_clear(sum);
+    for (size_t first = 0; first < count_parts(p) && !status; first += ranks) {
+        size_t mine = first + sterna_rank(), left = count_parts(p) - first;
+        sterna_moments_clear(&part);
+        for (size_t w = part_begin(p, mine);
+             mine < count_parts(p) && w < part_begin(p, mine + 1) && !status; w++)
+            status = gather_window(p, layer, b, f, &part, w);
+        if (!status) sterna_moments_join(sum, &part, left < ranks ? left : ranks);
+    }
+    sterna_moments_free(&part);
+    return status;
+}
+
+/* pull = W d, in float32: what would be rounded is the mean itself. */
+static sterna_status pull_back(const propagation *p, const fit *f)
+{
+    sterna_multiplier exact = p->adder->multiplier;
+    sterna_packed left = {0}, right = {0};
+    const sterna_operand w = {f->w, f->rows, f->cols, f->cols, false},
+                         d = {p->d, f->cols, f->cols, f->cols, true};
+    exact.bf16 = false;
+    sterna_status status = sterna_pack(&exact, &left, STERNA_LEFT, &w, p->err);
+    if (!status) status = sterna_pack(&exact, &right, STERNA_RIGHT, &d, p->err);
+    if (!status) sterna_multiply(&exact, &left, &right, false, f->pull, f->cols);
+    return status;
 }
 
 /* Moments of a bundle's inputs where there is something to fit. */
-static sterna_status gather(const propagation *p, uint32_t layer, const bundle *b, const fit *f)
+static sterna_status gather(const propagation *p, uint32_t layer, const bundle *b, fit *f)
 {
-    size_t cols = f->cols, ranks = sterna_ranks();
-    const moments sum = {p->h, f->pull && !b->to_residual ? p->d : NULL,
-                         b->to_residual ? f->pull : NULL};
-    moments part = {0};
-    if (!new_moments(f, &sum, &part)) {
-        free_moments(&part);
-        return sterna_fail_memory(p->err, "the moments of a layer");
-    }
-    clear_moments(f, &sum);
-    for (size_t first = 0; first < count_parts(p); first += ranks) {
-        size_t mine = first + sterna_rank(), left = count_parts(p) - first;
-        clear_moments(f, &part);
-        for (size_t w = part_begin(p, mine); mine < count_parts(p) && w < part_begin(p, mine + 1);
-             w++)
-            gather_window(p, layer, b, f, &part, w);
-        sum_moments(f, &sum, &part, left < ranks ? left : ranks);
-    }
-    free_moments(&part);
-    for (size_t i = 0; i < cols; i++)
-        for (size_t k = 0; k < i; k++) p->h[i * cols + k] = p->h[k * cols + i];
-    const sterna_product_shape shape = {
-        .rows = f->rows, .cols = cols, .depth = cols, .alpha = p->settings->drift};
-    if (f->pull && !b->to_residual)
-        sterna_product_of(&shape, f->w, p->d, f->pull, p->settings->compensation.threads);
-    return STERNA_OK;
+    size_t tokens = p->calibration->length * p->calibration->windows;
+    float share = (float)(1.0 / (double)tokens);
+    const sterna_moments sum = {f->rows, f->cols, p->h, f->pull && !b->to_residual ? p->d : NULL,
+                                b->to_residual ? f->pull : NULL};
+    const sterna_operand w = {f->w, f->rows, f->cols, f->cols, false};
+    sterna_status status = STERNA_OK;
+    if (sum.pull) status = sterna_pack(&p->adder->multiplier, &f->packed, STERNA_RIGHT, &w, p->err);
+    if (!status) status = gather_parts(p, layer, b, f, &sum);
+    sterna_packed_free(&f->packed);
+    if (status) return status;
+    sterna_moments_mirror(&sum, share);
+    if (sum.d) status = pull_back(p, f);
+    for (size_t i = 0; f->pull && i < f->rows * f->cols; i++) f->pull[i] *= share;
+    return status;
 }
 
 /* The made stream moves on behind the output of a bundle that has just been fitted. */
@@ -535,10 +500,10 @@ static sterna_status report(const propagation *p, double layers)
 
 static sterna_status run_layer(const propagation *p, uint32_t layer)
 {
-    const sterna_decoder_options exact = {.arithmetic = STERNA_ARITHMETIC_FLOAT}, usual = {0};
+    const sterna_decoder_options usual = {0};
     sterna_status status = STERNA_OK;
     if (follows_full(p))
-        status = sterna_decoder_load_layer(p->full.decoder, p->file, &exact, layer, true, p->err);
+        status = sterna_decoder_load_layer(p->full.decoder, p->file, &usual, layer, true, p->err);
     if (!status)
         status = sterna_decoder_load_layer(p->made.decoder, p->file, &usual, layer, false, p->err);
     for (size_t i = 0; i < BUNDLES && !status; i++) {
@@ -552,11 +517,9 @@ static sterna_status run_layer(const propagation *p, uint32_t layer)
 
 /* ---- the whole ---- */
 
-static sterna_status open_stream(propagation *p, stream *s, bool exact)
+static sterna_status open_stream(propagation *p, stream *s)
 {
-    const sterna_decoder_options options = {.arithmetic = exact ? STERNA_ARITHMETIC_FLOAT
-                                                                : STERNA_ARITHMETIC_AUTO,
-                                            .without_layers = true};
+    const sterna_decoder_options options = {.without_layers = true};
     uint32_t length = (uint32_t)p->calibration->length;
     sterna_status status = sterna_decoder_load(p->file, p->device, &options, &s->decoder, p->err);
     if (status) return status;
@@ -649,8 +612,8 @@ static sterna_status keep_layer(const propagation *p)
 static sterna_status run(propagation *p)
 {
     uint32_t layer = 0;
-    sterna_status status = open_stream(p, &p->full, true);
-    if (!status) status = open_stream(p, &p->made, false);
+    sterna_status status = open_stream(p, &p->full);
+    if (!status) status = open_stream(p, &p->made);
     if (!status) status = allocate(p);
     if (!status) status = begin(p, &layer);
     for (; !status && layer < config_of(p)->n_layers; layer++) {
@@ -671,12 +634,16 @@ sterna_status sterna_propagate(const sterna_model_file *file, const sterna_calib
                      .n_items = n_items,
                      .rules = rules,
                      .err = err};
+    sterna_moment_adder adder;
     sterna_cpu_options cpu = {.threads = settings->compensation.threads};
     int blas = openblas_get_num_threads();
     openblas_set_num_threads(settings->compensation.threads);
     sterna_status status = sterna_cpu_level("auto", &cpu.features, err);
     if (!status) status = sterna_device_cpu_open(&cpu, &p.device, err);
+    sterna_moment_adder_init(&adder, cpu.features, cpu.threads);
+    p.adder = &adder;
     if (!status) status = run(&p);
+    sterna_moment_adder_free(&adder);
     if (p.device) {
         close_stream(&p, &p.full);
         close_stream(&p, &p.made);

@@ -113,16 +113,15 @@ static json_t *describe_options(const sterna_settings *s)
                   (json_int_t)s->group, "asymmetric", s->asymmetric, "threads", s->threads);
     if (!all || !s->calibrated) return all;
     sterna_settings_stages(s, stages);
-    json_t *more = json_pack("{s:s, s:I, s:I, s:b, s:o, s:o, s:o, s:o}", "stages",
-                             stages, "tokens",
+    json_t *more = json_pack("{s:s, s:I, s:I, s:b, s:o, s:o, s:o, s:o}", "stages", stages, "tokens",
                              (json_int_t)s->calibration.tokens, "tune",
                              (json_int_t)(s->tuning.wanted   ? (json_int_t)s->tuning.tokens
                                           : s->tuning.tokens ? 0
                                                              : -1),
                              "portable", !p->rotate, "drift", strength_text(p->drift), "residual",
                              strength_text(p->residual), "damping",
-                             real_text(p->damping_by_tokens ? 0 : (double)p->compensation.damping), "outliers",
-                             real_text(s->outliers));
+                             real_text(p->damping_by_tokens ? 0 : (double)p->compensation.damping),
+                             "outliers", real_text(s->outliers));
     int failed = !more || json_object_update(all, more);
     if (s->calibration.path)
         failed |= json_object_set_new(all, "calibration", json_string(s->calibration.path));

@@ -8,7 +8,7 @@
 #include "base/memory.h"
 #include "model/model.h"
 #include "quant/balance.h"
-#include "quant/product.h"
+#include "quant/moments.h"
 #include "quant/ranks.h"
 #include "quant/rotate.h"
 #include "run/likelihood.h"
@@ -50,7 +50,8 @@ typedef struct probe {
     float *base;        /* [predicted][scored][vocabulary]: the full model's logits */
     float *logits;      /* [scored][vocabulary] */
     double *divergence; /* [scored] */
-    float *h[INPUTS];   /* [cols][cols]: second moments of a layer's inputs */
+    sterna_moment_adder *adder;
+    float *h[INPUTS]; /* [cols][cols]: second moments of a layer's inputs */
     size_t cols[INPUTS];
     float *input;   /* [length][widest] */
     float *stream;  /* [length][width]: the residual stream behind a product */
@@ -138,49 +139,66 @@ static size_t moment_windows(const probe *p)
     return p->gathered ? p->gathered : p->predicted;
 }
 
+static sterna_moments moments_of(const probe *p, int k)
+{
+    return (sterna_moments){.cols = p->cols[k], .h = p->h[k]};
+}
+
 /* A window's share of the second moments of input k; where the product goes to the residual stream,
  * that has moved on behind it. */
-static void add_moment(const probe *p, int k, size_t tokens)
+static sterna_status add_moment(const probe *p, int k, size_t tokens)
 {
-    const sterna_product_shape shape = {.rows = p->cols[k],
-                                        .cols = p->cols[k],
-                                        .depth = tokens,
-                                        .transposed_a = true,
-                                        .alpha = 1 / (float)(tokens * moment_windows(p)),
-                                        .beta = 1};
     if (inputs[k].to_residual && p->settings->balance) {
         save_state(p, p->stream);
         sterna_balance_factors(p->stream, tokens, config_of(p)->width, p->factors);
         sterna_balance(p->input, tokens, p->cols[k], p->factors);
     }
-    sterna_product_of(&shape, p->input, p->input, p->h[k], p->settings->compensation.threads);
+    const sterna_moments m = moments_of(p, k);
+    return sterna_moments_add(p->adder, &m, p->input, NULL, NULL, tokens, p->err);
 }
 
-/* Runs a layer of the full model: second moments of all its inputs, and the stream behind it. */
-static void gather(probe *p, uint32_t layer)
+/* Runs a layer of the full model for a window: its share of the second moments of all inputs,
+ * where it has one, and the stream behind the layer. */
+static sterna_status gather_window(probe *p, uint32_t layer, size_t w)
 {
+    const sterna_forward call = call_of(p, w);
     size_t stream = p->calibration->length * config_of(p)->width;
-    p->cols[INPUTS - 1] = config_of(p)->layers[layer].ffn_width;
-    for (int k = 0; k < INPUTS; k++) memset(p->h[k], 0, p->cols[k] * p->cols[k] * sizeof(float));
-    for (size_t w = 0; w < p->gathered + p->predicted; w++) {
-        const sterna_forward call = call_of(p, w);
-        load_state(p, w);
-        int stage = 0;
-        for (int k = 0; k < INPUTS; k++) {
-            for (; stage <= (int)inputs[k].stage; stage++)
-                sterna_decoder_stage(p->workspace, &call, layer, (sterna_stage)stage);
-            if (w >= moment_windows(p)) continue;
-            p->device->download(p->device, p->input,
-                                sterna_workspace_input(p->workspace, inputs[k].stage),
-                                call.n * p->cols[k] * sizeof(float));
-            if (inputs[k].to_residual)
-                sterna_decoder_stage(p->workspace, &call, layer, (sterna_stage)stage++);
-            add_moment(p, k, call.n);
-        }
-        for (; stage < STERNA_STAGES; stage++)
+    sterna_status status = STERNA_OK;
+    int stage = 0;
+    load_state(p, w);
+    for (int k = 0; k < INPUTS && w < moment_windows(p) && !status; k++) {
+        for (; stage <= (int)inputs[k].stage; stage++)
             sterna_decoder_stage(p->workspace, &call, layer, (sterna_stage)stage);
-        save_state(p, w < p->gathered ? state(p, w) : p->next + (w - p->gathered) * stream);
+        p->device->download(p->device, p->input,
+                            sterna_workspace_input(p->workspace, inputs[k].stage),
+                            call.n * p->cols[k] * sizeof(float));
+        if (inputs[k].to_residual)
+            sterna_decoder_stage(p->workspace, &call, layer, (sterna_stage)stage++);
+        status = add_moment(p, k, call.n);
     }
+    for (; stage < STERNA_STAGES; stage++)
+        sterna_decoder_stage(p->workspace, &call, layer, (sterna_stage)stage);
+    save_state(p, w < p->gathered ? state(p, w) : p->next + (w - p->gathered) * stream);
+    return status;
+}
+
+/* Second moments of all inputs of a layer, and the streams behind it. */
+static sterna_status gather(probe *p, uint32_t layer)
+{
+    sterna_status status = STERNA_OK;
+    size_t tokens = call_of(p, 0).n * moment_windows(p);
+    p->cols[INPUTS - 1] = config_of(p)->layers[layer].ffn_width;
+    for (int k = 0; k < INPUTS; k++) {
+        const sterna_moments m = moments_of(p, k);
+        sterna_moments_clear(&m);
+    }
+    for (size_t w = 0; w < p->gathered + p->predicted && !status; w++)
+        status = gather_window(p, layer, w);
+    for (int k = 0; k < INPUTS && !status; k++) {
+        const sterna_moments m = moments_of(p, k);
+        sterna_moments_mirror(&m, 1 / (float)tokens);
+    }
+    return status;
 }
 
 /* ---- one matrix ---- */
@@ -285,10 +303,9 @@ static sterna_status report(const probe *p, double layers)
 static sterna_status probe_layer(probe *p, uint32_t layer)
 {
     sterna_journal *journal = p->settings->journal;
-    sterna_status status = STERNA_OK;
-    gather(p, layer);
     bool known = layer < p->known;
-    for (int k = 0; k < INPUTS && !known; k++) {
+    sterna_status status = gather(p, layer);
+    for (int k = 0; k < INPUTS && !known && !status; k++) {
         if ((layer + (size_t)k) % sterna_ranks() != sterna_rank()) continue;
         for (int m = (int)inputs[k].first; m <= (int)inputs[k].last && !status; m++)
             status = probe_matrix(p, layer, (sterna_matrix)m, k);
@@ -407,11 +424,14 @@ sterna_status sterna_sensitivity(const sterna_model_file *file,
                .items = items,
                .n_items = n_items,
                .err = err};
+    sterna_moment_adder adder;
     sterna_cpu_options cpu = {.threads = settings->compensation.threads};
     int blas = openblas_get_num_threads();
     sterna_status status = sterna_cpu_level("auto", &cpu.features, err);
     if (!status) status = sterna_device_cpu_open(&cpu, &p.device, err);
     if (status) return status;
+    sterna_moment_adder_init(&adder, cpu.features, cpu.threads);
+    p.adder = &adder;
     openblas_set_num_threads(settings->compensation.threads);
     if (settings->journal)
         p.known = sterna_journal_get_sensitivities(settings->journal, items, n_items);
@@ -422,6 +442,7 @@ sterna_status sterna_sensitivity(const sterna_model_file *file,
         status = probe_layer(&p, layer);
     if (!status) status = merge(&p);
     close_model(&p);
+    sterna_moment_adder_free(&adder);
     p.device->close(p.device);
     openblas_set_num_threads(blas);
     return status;

@@ -221,10 +221,9 @@ void sterna_settings_stages(const sterna_settings *s, char text[STERNA_STAGES_BY
 {
     const sterna_propagation *p = &s->propagation;
     const sterna_compensation *c = &p->compensation;
-    int length =
-        snprintf(text, STERNA_STAGES_BYTES, "%s%s%s%s%s", p->balance ? "balance," : "",
-                 c->order ? "order," : "", c->columns ? "columns," : "", c->refit ? "refit," : "",
-                 c->rounds ? "descent," : "");
+    int length = snprintf(text, STERNA_STAGES_BYTES, "%s%s%s%s%s", p->balance ? "balance," : "",
+                          c->order ? "order," : "", c->columns ? "columns," : "",
+                          c->refit ? "refit," : "", c->rounds ? "descent," : "");
     if (length > 0)
         text[length - 1] = '\0';
     else

@@ -116,38 +116,54 @@ static void multiply_block(const sterna_multiplier *m, const sterna_packed *a,
 }
 
 static void multiply_bf16(const sterna_multiplier *m, const sterna_packed *a,
-                          const sterna_packed *b, bool add, float *c, size_t c_stride)
+                          const sterna_packed *b, bool add, bool upper, float *c, size_t c_stride)
 {
     size_t down = (panels_of(a) + PANELS_A - 1) / PANELS_A,
            across = (panels_of(b) + PANELS_B - 1) / PANELS_B;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(m->threads)
-    for (size_t t = 0; t < down * across; t++)
-        multiply_block(m, a, b, t % down * PANELS_A, t / down * PANELS_B, add, c, c_stride);
+    for (size_t t = 0; t < down * across; t++) {
+        size_t i = t % down * PANELS_A, j = t / down * PANELS_B;
+        if (upper && i * STERNA_GEMM_ROWS >= (j + PANELS_B) * STERNA_GEMM_COLUMNS) continue;
+        multiply_block(m, a, b, i, j, add, c, c_stride);
+    }
 }
 
 /* Columns of c that a thread takes at a time. */
-enum { FLOAT_COLUMNS = 256 };
+enum { FLOAT_COLUMNS = 128 };
 
 static void multiply_float(const sterna_multiplier *m, const sterna_operand *a,
-                           const sterna_operand *b, bool add, float *c, size_t c_stride)
+                           const sterna_operand *b, bool add, bool upper, float *c, size_t c_stride)
 {
     size_t blocks = (b->count + FLOAT_COLUMNS - 1) / FLOAT_COLUMNS;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(m->threads)
     for (size_t t = 0; t < blocks; t++) {
         size_t j = t * FLOAT_COLUMNS, count = least(FLOAT_COLUMNS, b->count - j);
+        size_t rows = upper ? least(a->count, j + count) : a->count;
         cblas_sgemm(CblasRowMajor, a->transposed ? CblasTrans : CblasNoTrans,
-                    b->transposed ? CblasNoTrans : CblasTrans, (blasint)a->count, (blasint)count,
+                    b->transposed ? CblasNoTrans : CblasTrans, (blasint)rows, (blasint)count,
                     (blasint)a->depth, 1, a->x, (blasint)a->stride,
                     b->x + j * (b->transposed ? 1 : b->stride), (blasint)b->stride, add ? 1 : 0,
                     c + j, (blasint)c_stride);
     }
 }
 
+static void multiply(const sterna_multiplier *m, const sterna_packed *a, const sterna_packed *b,
+                     bool add, bool upper, float *c, size_t c_stride)
+{
+    if (m->bf16)
+        multiply_bf16(m, a, b, add, upper, c, c_stride);
+    else
+        multiply_float(m, &a->operand, &b->operand, add, upper, c, c_stride);
+}
+
 void sterna_multiply(const sterna_multiplier *m, const sterna_packed *a, const sterna_packed *b,
                      bool add, float *c, size_t c_stride)
 {
-    if (m->bf16)
-        multiply_bf16(m, a, b, add, c, c_stride);
-    else
-        multiply_float(m, &a->operand, &b->operand, add, c, c_stride);
+    multiply(m, a, b, add, false, c, c_stride);
+}
+
+void sterna_multiply_upper(const sterna_multiplier *m, const sterna_packed *a,
+                           const sterna_packed *b, float *c, size_t c_stride)
+{
+    multiply(m, a, b, true, true, c, c_stride);
 }

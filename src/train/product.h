@@ -1,4 +1,4 @@
-/* Products of float matrices over all threads: what training spends its time on.
+/* Products of float matrices over all threads: what training and calibration spend their time on.
  *
  * c[i][j] (+)= sum over k of a(i, k) * b(j, k). On processors with bfloat16 products both operands
  * are rounded to bfloat16 and summed in float32, four times as fast; elsewhere OpenBLAS multiplies
@@ -47,5 +47,8 @@ void sterna_packed_free(sterna_packed *packed); /* accepts a zeroed one */
 /* c[a.count][c_stride] from operands of equal depth; `add` keeps what is in c. */
 void sterna_multiply(const sterna_multiplier *m, const sterna_packed *a, const sterna_packed *b,
                      bool add, float *c, size_t c_stride);
+/* Adds to c's diagonal and what is above it; below it some is added to and some is not. */
+void sterna_multiply_upper(const sterna_multiplier *m, const sterna_packed *a,
+                           const sterna_packed *b, float *c, size_t c_stride);
 
 #endif

@@ -66,16 +66,16 @@ static void a_layer_by_hand(void **state)
 {
     (void)state;
     sterna_workload work = work_of(1, 64, 128, 1, 1, 100);
-    work.rates = (sterna_rates){1, 1};
+    work.rates = (sterna_rates){1, 2};
     work.tokens = 512;
     /* the matrices that share an input: 192 x 64, 64 x 64, 256 x 64, 64 x 128 */
-    double products = 2 * (192 * 64 + 64 * 64 + 256 * 64 + 64 * 128) * 3.3;
+    double products = 2 * (192 * 64 + 64 * 64 + 256 * 64 + 64 * 128) * 2.2;
     double moments =
         3 * 64 * 64 + (64 * 64 + 4 * 64 * 64) + 3 * 64 * 64 + (128 * 128 + 4 * 64 * 128);
     double fits = 8.2 * (8.0 * (192 + 64 + 256) * 64 * 64 + 3 * 64.0 * 64 * 64 +
                          8.0 * 64 * 128 * 128 + 128.0 * 128 * 128);
     sterna_prediction p = sterna_predict(&work);
-    assert_true(near(p.fit_s, 512 * (products + 2.2 * moments) + fits, 1e-9));
+    assert_true(near(p.fit_s, 512 * (products + 1.3 * moments / 2) + fits, 1e-9));
     double weights = 192 * 64 + 64 * 64 + 256 * 64 + 64 * 128 + 100 * 64;
     assert_true(near(p.text_s, 512 * 0.375 * 2 * weights * 1.75, 1e-9));
     assert_true(p.per_token == 8 * 64 + 4 * 128);
@@ -96,7 +96,8 @@ static void time_follows_the_work(void **state)
     b = sterna_predict(&resumed);
     assert_true(near(b.fit_s, a.fit_s / 2, 1e-9) && b.text_s == 0);
     sterna_workload faster = work;
-    faster.rates.calibration *= 4;
+    faster.rates.exact *= 4;
+    faster.rates.fast *= 4;
     b = sterna_predict(&faster);
     assert_true(near(sterna_prediction_seconds(&b), sterna_prediction_seconds(&a) / 4, 1e-9));
     work.sensitivities = true;
@@ -115,8 +116,9 @@ static void tuning_counts_too(void **state)
     work.tune_tokens = 98304;
     work.source_bytes = 270e6;
     work.scales = 106e6 / 128;
-    work.rates.tuning = 1e12;
+    work.rates.fast = 1e12;
     sterna_workload plain = small();
+    plain.rates = work.rates;
     sterna_prediction none = sterna_predict(&plain), a = sterna_predict(&work);
     assert_true(a.tuning_s > 0 && a.all_tuning_s == 0 && a.tuning_bytes > 1.4e9);
     assert_true(a.tuning_tokens == work.tune_tokens);
@@ -141,13 +143,13 @@ static void tuning_has_ten_minutes(void **state)
     sterna_workload work = small();
     work.tune_tokens = 131072;
     work.source_bytes = 270e6;
-    work.rates.tuning = 1e12;
+    work.rates.fast = 1e12;
     sterna_prediction all = sterna_predict(&work), part, none;
-    work.rates.tuning *= all.tuning_s / 2000; /* all: somewhat less than 2,000 s */
+    work.rates.fast *= all.tuning_s / 2000; /* all: somewhat less than 2,000 s */
     part = sterna_predict(&work);
     assert_true(part.tuning_tokens == 32768 && near(part.all_tuning_s, 2000, 1e-9));
     assert_true(part.tuning_s > 400 && part.tuning_s < 600 && part.tuning_bytes > 1e9);
-    work.rates.tuning /= 10; /* 16k tokens: about 2,500 s */
+    work.rates.fast /= 10; /* 16k tokens: about 2,500 s */
     none = sterna_predict(&work);
     assert_true(none.tuning_s == 0 && none.tuning_bytes == 0 && none.tuning_tokens == 0);
     assert_true(near(none.all_tuning_s, 20000, 1e-9));

@@ -340,21 +340,24 @@ static void products(void **state)
     sterna_rng_seed(&rng, 3);
     for (size_t i = 0; i < sizeof x / 4; i++) x[i] = (float)(sterna_rng_double(&rng) - 0.5);
     for (size_t i = 0; i < sizeof y / 4; i++) y[i] = (float)(sterna_rng_double(&rng) - 0.5);
-    for (int way = 0; way < 16; way++) {
+    for (int way = 0; way < 20; way++) {
         size_t rows = 1 + sterna_rng_u64(&rng) % 300, cols = 1 + sterna_rng_u64(&rng) % 200,
                depth = 1 + sterna_rng_u64(&rng) % 700;
-        bool left = way & 1, right = way & 2, add = way & 4;
+        bool left = way & 1, right = way & 2, upper = way >= 16, add = way & 4 || upper;
         const sterna_operand a = {x, rows, depth, left ? rows : depth, left};
         const sterna_operand b = {y, cols, depth, right ? cols : depth, right};
         sterna_multiplier m;
         sterna_packed pa = {0}, pb = {0};
-        sterna_multiplier_init(&m, sterna_cpu_features(), 2, way & 8);
+        sterna_multiplier_init(&m, sterna_cpu_features(), 2, (way & 8) || way >= 18);
         assert_int_equal(sterna_pack(&m, &pa, STERNA_LEFT, &a, NULL), STERNA_OK);
         assert_int_equal(sterna_pack(&m, &pb, STERNA_RIGHT, &b, NULL), STERNA_OK);
         for (size_t i = 0; i < sizeof c / 4; i++) c[i] = 0.5f;
-        sterna_multiply(&m, &pa, &pb, add, c, 210);
+        if (upper)
+            sterna_multiply_upper(&m, &pa, &pb, c, 210);
+        else
+            sterna_multiply(&m, &pa, &pb, add, c, 210);
         for (size_t i = 0; i < rows; i += 7)
-            for (size_t j = 0; j < 210; j++) {
+            for (size_t j = upper ? i : 0; j < 210; j++) {
                 double want = add || j >= cols ? 0.5 : 0;
                 for (size_t k = 0; j < cols && k < depth; k++)
                     want += (double)value_of(&a, i, k) * (double)value_of(&b, j, k);

@@ -4,34 +4,100 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "base/memory.h"
+#include "kernels/kernels.h"
+
+enum { LANES = 8, BLOCK = 1024 }; /* BLOCK: logits that are summed in float32 */
+
+static sterna_kernels kernels_of_machine(void)
+{
+    sterna_kernels kernels = {0};
+    sterna_kernels_select(sterna_cpu_features(), &kernels);
+    return kernels;
+}
+
+static float larger(float a, float b)
+{
+    return a > b ? a : b;
+}
+
+/* NaN where one of them is. Lanes, so that the compiler takes several at a time. */
+static float largest(const float *logits, size_t n)
+{
+    float most[LANES];
+    int undefined[LANES] = {0}, any = 0;
+    size_t whole = n - n % LANES;
+    for (size_t l = 0; l < LANES; l++) most[l] = logits[0];
+    for (size_t i = 0; i < whole; i += LANES)
+        for (size_t l = 0; l < LANES; l++) {
+            most[l] = larger(logits[i + l], most[l]);
+            undefined[l] |= logits[i + l] != logits[i + l];
+        }
+    for (size_t l = 0; l < LANES; l++) {
+        most[0] = larger(most[l], most[0]);
+        any |= undefined[l];
+    }
+    for (size_t i = whole; i < n; i++) {
+        most[0] = larger(logits[i], most[0]);
+        any |= logits[i] != logits[i];
+    }
+    return any ? NAN : most[0];
+}
+
+/* Sum of p (a - b). */
+static double weigh(const float *p, const float *a, const float *b, size_t n)
+{
+    double sums[LANES] = {0}, sum = 0;
+    size_t whole = n - n % LANES;
+    for (size_t i = 0; i < whole; i += LANES)
+        for (size_t l = 0; l < LANES; l++)
+            sums[l] += (double)p[i + l] * ((double)a[i + l] - (double)b[i + l]);
+    for (size_t i = whole; i < n; i++) sum += (double)p[i] * ((double)a[i] - (double)b[i]);
+    for (size_t l = 0; l < LANES; l++) sum += sums[l];
+    return sum;
+}
+
+static size_t index_of(const float *logits, size_t n, float most)
+{
+    for (size_t i = 0; i < n; i++)
+        if (logits[i] == most) return i;
+    return 0;
+}
 
 double sterna_log_sum_exp(const float *logits, size_t n, size_t *best)
 {
-    size_t at = 0;
-    for (size_t i = 1; i < n; i++)
-        if (logits[i] > logits[at]) at = i;
-    float most = logits[at];
+    const sterna_kernels kernels = kernels_of_machine();
+    float most = largest(logits, n), x[BLOCK];
     double sum = 0;
-    for (size_t i = 0; i < n; i++) sum += (double)expf(logits[i] - most);
-    if (best) *best = at;
+    if (best) *best = index_of(logits, n, most);
+    if (isnan(most)) return NAN;
+    for (size_t from = 0; from < n; from += BLOCK) {
+        size_t count = n - from < BLOCK ? n - from : BLOCK;
+        memcpy(x, logits + from, count * sizeof *x);
+        sum += (double)kernels.exp_sum(x, count, most);
+    }
     return (double)most + log(sum);
 }
 
 double sterna_divergence(const float *reference, const float *logits, size_t n,
                          double *log_reference_sum, bool *agree)
 {
+    const sterna_kernels kernels = kernels_of_machine();
     size_t best_reference, best_logits;
     double log_reference = sterna_log_sum_exp(reference, n, &best_reference);
     double log_logits = sterna_log_sum_exp(logits, n, &best_logits);
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) {
-        double log_p = (double)reference[i] - log_reference;
-        sum += exp(log_p) * (log_p - ((double)logits[i] - log_logits));
+    double sum = 0, all = 0;
+    float most = reference[best_reference], p[BLOCK];
+    for (size_t from = 0; from < n; from += BLOCK) {
+        size_t count = n - from < BLOCK ? n - from : BLOCK;
+        memcpy(p, reference + from, count * sizeof *p);
+        all += (double)kernels.exp_sum(p, count, most);
+        sum += weigh(p, reference + from, logits + from, count);
     }
     if (log_reference_sum) *log_reference_sum = log_reference;
     if (agree) *agree = best_reference == best_logits;
-    return sum;
+    return sum / all - (log_reference - log_logits);
 }
 
 int32_t sterna_beginning(const sterna_tokenizer *tokenizer)

@@ -108,19 +108,6 @@ typedef struct writers {
     sterna_rng rng;
 } writers;
 
-/* A token drawn at temperature 1; -1 when the logits are not finite. */
-static int32_t draw(writers *w, const float *logits, size_t vocabulary)
-{
-    double log_sum = sterna_log_sum_exp(logits, vocabulary, NULL);
-    if (!isfinite(log_sum)) return -1;
-    double at = sterna_rng_double(&w->rng), sum = 0;
-    for (size_t i = 0; i < vocabulary; i++) {
-        sum += exp((double)logits[i] - log_sum);
-        if (at < sum) return (int32_t)i;
-    }
-    return (int32_t)vocabulary - 1;
-}
-
 /* Every fourth window starts as a document does, the others with a pair of tokens of the text. */
 static void make_prefix(writers *w, const int32_t *tokens, size_t count, size_t index,
                         int32_t prefix[PREFIX], size_t *size)
@@ -170,7 +157,8 @@ static sterna_status write_windows(writers *w, const int32_t *tokens, size_t n_t
         longest = length;
         for (size_t i = 0; i < count && !status; i++) {
             if (lengths[i] >= length) continue;
-            int32_t id = draw(w, sterna_session_logits(w->sessions[i]), vocabulary);
+            int32_t id = sterna_draw(sterna_session_logits(w->sessions[i]), vocabulary,
+                                     sterna_rng_double(&w->rng));
             if (id < 0) status = fail_logits(w, err);
             out[i * length + lengths[i]++] = id;
             if (lengths[i] >= length) continue;

@@ -100,6 +100,26 @@ double sterna_divergence(const float *reference, const float *logits, size_t n,
     return sum / all - (log_reference - log_logits);
 }
 
+int32_t sterna_draw(const float *logits, size_t n, double at)
+{
+    const sterna_kernels kernels = kernels_of_machine();
+    double log_sum = sterna_log_sum_exp(logits, n, NULL), before = 0;
+    float p[BLOCK];
+    if (!isfinite(log_sum)) return -1;
+    for (size_t from = 0; from < n; from += BLOCK) {
+        size_t count = n - from < BLOCK ? n - from : BLOCK;
+        memcpy(p, logits + from, count * sizeof *p);
+        double sum = (double)kernels.exp_sum(p, count, (float)log_sum);
+        for (size_t i = 0; before + sum > at && i < count; i++) {
+            before += (double)p[i];
+            sum -= (double)p[i];
+            if (at < before) return (int32_t)(from + i);
+        }
+        before += sum;
+    }
+    return (int32_t)n - 1;
+}
+
 int32_t sterna_beginning(const sterna_tokenizer *tokenizer)
 {
     return sterna_tokenizer_adds_bos(tokenizer) ? sterna_token_id(tokenizer, STERNA_TOKEN_BOS) : -1;

@@ -16,6 +16,7 @@
 #include "base/memory.h"
 #include "run/eval.h"
 #include "run/generate.h"
+#include "run/likelihood.h"
 #include "run/text.h"
 
 static sterna_model *open_model(const char *name)
@@ -580,6 +581,47 @@ static sterna_status run_tasks(sterna_model *model, const char *lines, sterna_ta
     return status;
 }
 
+static double plain_log_sum(const float *x, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += exp((double)x[i] - 20);
+    return 20 + log(sum);
+}
+
+/* Against libm in double precision; NaN and infinity show. */
+static void likelihoods_of_logits(void **state)
+{
+    (void)state;
+    enum { N = 3011 };
+    float x[N], y[N];
+    sterna_rng rng;
+    sterna_rng_seed(&rng, 5);
+    for (size_t i = 0; i < N; i++) {
+        x[i] = (float)(30 * sterna_rng_double(&rng) - 10);
+        y[i] = x[i] + (float)(sterna_rng_double(&rng) - 0.5);
+    }
+    x[2000] = x[2500] = 21;
+    size_t best;
+    double log_x = plain_log_sum(x, N), log_y = plain_log_sum(y, N), kl = 0, log_sum, before = 0;
+    for (size_t i = 0; i < N; i++)
+        kl += exp((double)x[i] - log_x) * ((double)x[i] - log_x - (double)y[i] + log_y);
+    assert_true(fabs(sterna_log_sum_exp(x, N, &best) - log_x) < 1e-6 && best == 2000);
+    assert_true(fabs(sterna_divergence(x, y, N, &log_sum, NULL) - kl) < 1e-6);
+    assert_true(fabs(log_sum - log_x) < 1e-6);
+    assert_true(sterna_divergence(x, x, N, NULL, NULL) == 0);
+    for (size_t i = 0; i < N; i++) {
+        double p = exp((double)x[i] - log_x);
+        if (p > 1e-5) assert_int_equal(sterna_draw(x, N, before + p / 2), i);
+        before += p;
+    }
+    assert_int_equal(sterna_draw(x, N, 0), 0);
+    assert_in_range(sterna_draw(x, N, nextafter(1, 0)), 0, N - 1);
+    x[1700] = NAN;
+    assert_true(isnan(sterna_log_sum_exp(x, N, NULL)) && sterna_draw(x, N, 0.5) == -1);
+    x[1700] = INFINITY;
+    assert_true(!isfinite(sterna_log_sum_exp(x, N, NULL)) && sterna_draw(x, N, 0.5) == -1);
+}
+
 /* log p(continuation | context) with every token in a pass of its own */
 static double slow_likelihood(sterna_model *model, const char *context, const char *continuation)
 {
@@ -756,6 +798,7 @@ int main(void)
         cmocka_unit_test(threads_do_not_disturb_each_other),
         cmocka_unit_test(sessions_share_buffers),
         cmocka_unit_test(perplexity_is_what_the_protocol_says),
+        cmocka_unit_test(likelihoods_of_logits),
         cmocka_unit_test(tasks_pick_the_likelier),
         cmocka_unit_test(opening_survives_exhaustion),
         cmocka_unit_test(damage_is_refused_or_runs),

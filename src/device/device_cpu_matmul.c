@@ -12,7 +12,7 @@ enum {
     STREAMS = 4,            /* far-apart panels that several tokens walk at once */
     DECODE = 8,             /* up to this many tokens a call is bound by memory */
     PIECE_BYTES = 96 << 10, /* of weights that one token's product takes at a time */
-    TOKEN_BLOCK = 128,      /* tokens whose activations stay in the second-level cache */
+    TOKEN_BLOCK = 132,      /* tokens whose activations stay in the second-level cache */
     TAIL_TOKENS = 16,
     BUFFERED = 16, /* panels that go through a buffer at a time */
 };
@@ -197,6 +197,26 @@ static bool reads_one_stream(const sterna_weight *w, size_t n)
     return n == 1 || (few && n <= DECODE);
 }
 
+/* `count` panels of one product from `begin` on, none of them cut off. */
+static void run_whole_panels(const run *r, const sterna_product *product, size_t begin,
+                             size_t count)
+{
+    const sterna_weight *w = product->weight;
+    size_t y_stride = product->y_stride ? product->y_stride : w->rows;
+    size_t block = r->n > DECODE ? TOKEN_BLOCK : DECODE;
+    size_t streams = reads_one_stream(w, r->n) ? count : count < STREAMS ? 1 : STREAMS;
+    size_t step = count / streams;
+    for (size_t t = 0; t < r->n; t += block) {
+        size_t n = r->n - t < block ? r->n - t : block;
+        for (size_t i = 0; i < step; i++)
+            call_kernel(r, w, begin + i, streams, step, t, n,
+                        product->y + t * y_stride + (begin + i) * STERNA_PANEL, y_stride);
+        for (size_t i = begin + streams * step; i < begin + count; i++)
+            call_kernel(r, w, i, 1, 1, t, n, product->y + t * y_stride + i * STERNA_PANEL,
+                        y_stride);
+    }
+}
+
 /* Panels begin..end-1 of one product. */
 static void run_panels(const run *r, const sterna_product *product, size_t begin, size_t end)
 {
@@ -208,20 +228,10 @@ static void run_panels(const run *r, const sterna_product *product, size_t begin
             buffered_panels(r, product, i, end - i < BUFFERED ? end - i : BUFFERED);
         return;
     }
-    if (begin < full) {
-        size_t count = full - begin, block = r->n > DECODE ? TOKEN_BLOCK : DECODE;
-        size_t streams = reads_one_stream(w, r->n) ? count : count < STREAMS ? 1 : STREAMS;
-        size_t step = count / streams;
-        for (size_t t = 0; t < r->n; t += block) {
-            size_t n = r->n - t < block ? r->n - t : block;
-            for (size_t i = 0; i < step; i++)
-                call_kernel(r, w, begin + i, streams, step, t, n,
-                            product->y + t * y_stride + (begin + i) * STERNA_PANEL, y_stride);
-            for (size_t i = begin + streams * step; i < full; i++)
-                call_kernel(r, w, i, 1, 1, t, n, product->y + t * y_stride + i * STERNA_PANEL,
-                            y_stride);
-        }
-    }
+    /* many tokens take neighbouring panels, whose next ones kernels ask for */
+    size_t share = r->n > DECODE ? STREAMS : full - begin;
+    for (size_t i = begin; i < full; i += share)
+        run_whole_panels(r, product, i, full - i < share ? full - i : share);
     if (end > whole) buffered_panels(r, product, whole, 1);
     if (!product->bias) return;
     size_t first = begin * STERNA_PANEL, last = end * STERNA_PANEL;

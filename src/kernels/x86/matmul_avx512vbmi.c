@@ -5,10 +5,12 @@
  * per block of eight fields 1 load of high bits and 5 prefetches.
  *
  * Many tokens: a run at a time, so that one accumulator per token and panel is enough; a trio's
- * lines are read three times, twice of them from the first-level cache.
+ * lines are read three times, twice of them from the first-level cache. Two panels x 12 tokens are
+ * in assembler (tile_avx512vbmi.h).
  */
 #include "kernels/x86/matmul_int_avx512.h"
 #include "kernels/x86/tern5_avx512vbmi.h"
+#include "kernels/x86/tile_avx512vbmi.h"
 
 enum { AHEAD_RUN = 4096 }; /* bytes that few tokens ask for ahead of a run's codes */
 
@@ -118,7 +120,174 @@ INLINE void walk_tern5(const sterna_int_tile *tile, tern5_map map, const place *
     walk_lines(at, offset, (end - begin) / 16, x + begin, stride, TERN2, P, T, acc);
 }
 
+/* A tile of panels p, p + 1 and tokens t .. t+11, and what it asks for beside its work: its
+ * results' lines, a few at a time (all at once would keep the activations waiting), and a share of
+ * the next two panels. */
+typedef struct pair_tile {
+    const sterna_int_tile *tile;
+    size_t p, t;
+    place at[TILE_PANELS];
+    tile_walk walk;
+    size_t asked; /* lines of results */
+} pair_tile;
+
+INLINE void ask_results(pair_tile *now, size_t lines)
+{
+    const sterna_int_tile *tile = now->tile;
+    const size_t all = TILE_TOKENS * TILE_PANELS;
+    for (; lines && now->asked < all; lines--, now->asked++) {
+        const float *y = tile->y + (now->t + now->asked / TILE_PANELS) * tile->y_stride;
+        _mm_prefetch((const char *)(y + (now->p + now->asked % TILE_PANELS) * tile->row_step),
+                     _MM_HINT_T0);
+    }
+}
+
+/* The line of the next panels' blocks that a run of this tile asks for: the first four tiles take
+ * ten runs for the ten lines of two panels, the others ask for what is there. */
+INLINE size_t ahead_of(const pair_tile *now, size_t run)
+{
+    enum { LINES = TERN5_BYTES / 64 };
+    size_t line = 3 * (now->t / TILE_TOKENS) + run;
+    if (line >= TILE_PANELS * LINES) return 0;
+    return (TILE_PANELS + line / LINES) * now->tile->codes_step + line % LINES * 64;
+}
+
+INLINE void set_codes(pair_tile *now, size_t offset, size_t count)
+{
+    for (size_t i = 0; i < TILE_PANELS; i++) now->walk.codes[i] = now->at[i].codes + offset;
+    now->walk.count = count;
+}
+
+/* Rows that are one segment. */
+INLINE void pair_row(pair_tile *now, tern5_map map, tile_sums *sums)
+{
+    const sterna_int_tile *tile = now->tile;
+    const size_t t = now->t, lines = (tile->cols - tern5_trio_cols(map)) / 16;
+    tile_isums isums;
+    for (size_t j = 0; j < TILE_TOKENS; j++)
+        for (size_t i = 0; i < TILE_PANELS; i++)
+            _mm512_store_si512(isums.of[j][i], start(tile->x_sums[t + j], 1, TERN5));
+    for (size_t run = 0; run < 3 * map.trios; run++, now->walk.x += map.run) {
+        set_codes(now, 0, map.run / TERN5_COLS);
+        now->walk.run = run;
+        now->walk.ahead = ahead_of(now, run);
+        ask_results(now, TILE_TOKENS * TILE_PANELS / 3);
+        tile_tern5(now->walk, &isums);
+    }
+    if (lines) {
+        set_codes(now, map.trios * tern5_trio_bytes(map), lines);
+        now->walk.run = 0;
+        tile_tern2(now->walk, &isums);
+    }
+    for (size_t j = 0; j < TILE_TOKENS; j++)
+        for (size_t i = 0; i < TILE_PANELS; i++) {
+            __m512i isum = _mm512_load_si512(isums.of[j][i]);
+            _mm512_store_ps(sums->of[j][i], scaled(isum, tile->x_scales[t + j],
+                                                   halves(now->at[i].scales), _mm512_setzero_ps()));
+        }
+}
+
+/* What a segment and the next one read beside codes and activations. */
+INLINE void set_scales(const pair_tile *now, size_t scale_at, size_t next, tile_sums *sums)
+{
+    const sterna_int_tile *tile = now->tile;
+    const size_t k = now->t / TILE_TOKENS;
+    for (size_t i = 0; i < TILE_PANELS; i++)
+        _mm512_store_ps(sums->scales[i], halves(now->at[i].scales + scale_at));
+    if (tile->scales && k < TILE_PANELS)
+        _mm_prefetch((const char *)(now->at[k].scales + TILE_PANELS * tile->scales_step + scale_at),
+                     _MM_HINT_T1);
+    for (size_t i = 0; i < TILE_TOKENS; i += TILE_TOKENS - 1) {
+        _mm_prefetch((const char *)(tile->x_sums + next + i), _MM_HINT_T0);
+        _mm_prefetch((const char *)(tile->x_scales + next + i), _MM_HINT_T0);
+    }
+}
+
+/* Rows of several segments. */
+INLINE void pair_segments(pair_tile *now, tern5_map map, tile_sums *sums)
+{
+    const sterna_int_tile *tile = now->tile;
+    const size_t lines_each = TILE_TOKENS * TILE_PANELS / tile->segments + 1;
+    const size_t scale_step = tile->scales ? STERNA_PANEL : 0;
+    size_t scale_at = 0, left = tile->segments_per_scale, offset = 0, begin = 0, x_at = now->t;
+    for (size_t s = 0; s < tile->segments; s++, x_at += tile->x_step) {
+        const size_t end = segment_end(tile, begin);
+        const int32_t *x_sums = tile->x_sums + x_at;
+        const float *x_scales = tile->x_scales + x_at;
+        set_scales(now, scale_at, x_at + tile->x_step, sums);
+        ask_results(now, lines_each);
+        if (s < 3 * map.trios) {
+            set_codes(now, offset, map.run / TERN5_COLS);
+            now->walk.ahead = ahead_of(now, now->walk.run);
+            tile_segment_tern5(now->walk, x_sums, x_scales, sums);
+            if (++now->walk.run == 3) {
+                now->walk.run = 0;
+                offset += tern5_trio_bytes(map);
+            }
+        } else {
+            set_codes(now, offset, (end - begin) / 16);
+            tile_segment_tern2(now->walk, x_sums, x_scales, sums);
+            offset += (end - begin) / 16 * 64;
+        }
+        now->walk.x += end - begin;
+        begin = end;
+        if (--left) continue;
+        left = tile->segments_per_scale;
+        scale_at += scale_step;
+    }
+}
+
+static void pair_of_panels(const sterna_int_tile *tile, tern5_map map, size_t p, size_t t)
+{
+    tile_sums sums = {0};
+    pair_tile now = {.tile = tile,
+                     .p = p,
+                     .t = t,
+                     .at = {place_of(tile, p), place_of(tile, p + 1)},
+                     .walk = {.x = tile->x + t * tile->x_stride, .stride = tile->x_stride}};
+    if (tile->segments == 1)
+        pair_row(&now, map, &sums);
+    else
+        pair_segments(&now, map, &sums);
+    for (size_t i = 0; i < TILE_PANELS; i++) {
+        size_t row = (p + i) * tile->row_step;
+        __m512 factors = _mm512_loadu_ps(tile->factors + row);
+        for (size_t j = 0; j < TILE_TOKENS; j++)
+            _mm512_storeu_ps(tile->y + (t + j) * tile->y_stride + row,
+                             _mm512_mul_ps(_mm512_load_ps(sums.of[j][i]), factors));
+    }
+}
+
+/* Panels from p on, tokens from t on. */
+static void remaining(const sterna_int_tile *tile, size_t p, size_t t)
+{
+    sterna_int_tile rest = *tile;
+    rest.panels -= p;
+    rest.n -= t;
+    if (!rest.panels || !rest.n) return;
+    rest.codes += p * tile->codes_step;
+    if (tile->scales) rest.scales += p * tile->scales_step;
+    rest.factors += p * tile->row_step;
+    rest.x += t * tile->x_stride;
+    rest.x_scales += t;
+    rest.x_sums += t;
+    rest.y += t * tile->y_stride + p * tile->row_step;
+    matmul_int(&rest, TERN5, one_tern5, walk_tern5);
+}
+
 void sterna_matmul_tern5_avx512vbmi(const sterna_int_tile *tile)
 {
-    matmul_int(tile, TERN5, one_tern5, walk_tern5);
+    const size_t panels = tile->panels / TILE_PANELS * TILE_PANELS;
+    const size_t tokens = tile->n / TILE_TOKENS * TILE_TOKENS;
+    if (tile->mins || !panels || !tokens) {
+        matmul_int(tile, TERN5, one_tern5, walk_tern5);
+        return;
+    }
+    const tern5_map map = map_of(tile);
+    sterna_int_tile pairs = *tile;
+    pairs.panels = panels;
+    for (size_t p = 0; p < panels; p += TILE_PANELS)
+        for (size_t t = 0; t < tokens; t += TILE_TOKENS) pair_of_panels(tile, map, p, t);
+    remaining(&pairs, 0, tokens);
+    remaining(tile, panels, 0);
 }

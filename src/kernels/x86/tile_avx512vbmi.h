@@ -1,0 +1,194 @@
+/* Tiles of two panels x 12 tokens as assembler text: runs of tern5 and lines of tern2 (tern5.h).
+ *
+ * 24 integer sums, the codes of two panels, their high bits, two tables, a mask and four
+ * activations are all 32 registers. gcc 12 and clang 14 spill sums within the loop, or move all of
+ * them between two runs: 22 of 405 cycles a segment of 128 columns. Here a segment's end stands
+ * among its last products as well, each sum five tokens behind its last one.
+ *
+ * zmm0-23 are the sums (token t, panel p: 2t + p), 24 and 25 codes, 26 activations, 27 and 28 high
+ * bits or products of scales, 29 and 30 tables of even and odd fields or scales, 31 the mask.
+ */
+#ifndef STERNA_KERNELS_X86_TILE_AVX512VBMI_H
+#define STERNA_KERNELS_X86_TILE_AVX512VBMI_H
+
+#include "kernels/x86/tern5_avx512vbmi.h"
+
+enum { TILE_PANELS = 2, TILE_TOKENS = 12 };
+
+/* Columns that are walked at a time. */
+typedef struct tile_walk {
+    const uint8_t *codes[TILE_PANELS];
+    size_t count; /* blocks of tern5, lines of tern2; at least one */
+    const int8_t *x;
+    size_t stride; /* between the tokens of x */
+    size_t run;    /* tern5: 0, 1 or 2 */
+    size_t ahead;  /* tern5: of each block the line that far from its first is asked for */
+} tile_walk;
+
+typedef struct tile_isums {
+    _Alignas(64) int32_t of[TILE_TOKENS][TILE_PANELS][16];
+} tile_isums;
+
+/* `scales` stands 1536 bytes behind `of`: the text below knows. */
+typedef struct tile_sums {
+    _Alignas(64) float of[TILE_TOKENS][TILE_PANELS][16];
+    float scales[TILE_PANELS][16]; /* of the segment */
+} tile_sums;
+
+#define TILE_12(f)                                                                                 \
+    f(0, 0, 1) f(1, 2, 3) f(2, 4, 5) f(3, 6, 7) f(4, 8, 9) f(5, 10, 11) f(6, 12, 13) f(7, 14, 15)  \
+        f(8, 16, 17) f(9, 18, 19) f(10, 20, 21) f(11, 22, 23)
+#define TILE_LOAD(t, a, b)                                                                         \
+    "vmovdqa64 128*" #t "(%[sums]), %%zmm" #a "\n\t"                                               \
+    "vmovdqa64 128*" #t "+64(%[sums]), %%zmm" #b "\n\t"
+#define TILE_STORE(t, a, b)                                                                        \
+    "vmovdqa64 %%zmm" #a ", 128*" #t "(%[sums])\n\t"                                               \
+    "vmovdqa64 %%zmm" #b ", 128*" #t "+64(%[sums])\n\t"
+/* Minus the zeros' part. */
+#define TILE_START(t, a, b)                                                                        \
+    "vpsubd 4*" #t "(%[x_sums])%{1to16%}, %%zmm31, %%zmm" #a "\n\t"                                \
+    "vmovdqa64 %%zmm" #a ", %%zmm" #b "\n\t"
+#define TILE_FLUSH(t, a, b)                                                                        \
+    "vbroadcastss 4*" #t "(%[x_scales]), %%zmm26\n\t"                                              \
+    "vmulps %%zmm26, %%zmm29, %%zmm27\n\t"                                                         \
+    "vmulps %%zmm26, %%zmm30, %%zmm28\n\t"                                                         \
+    "vcvtdq2ps %%zmm" #a ", %%zmm" #a "\n\t"                                                       \
+    "vcvtdq2ps %%zmm" #b ", %%zmm" #b "\n\t"                                                       \
+    "vfmadd213ps 128*" #t "(%[sums]), %%zmm27, %%zmm" #a "\n\t"                                    \
+    "vfmadd213ps 128*" #t "+64(%[sums]), %%zmm28, %%zmm" #b "\n\t"                                 \
+    "vmovaps %%zmm" #a ", 128*" #t "(%[sums])\n\t"                                                 \
+    "vmovaps %%zmm" #b ", 128*" #t "+64(%[sums])\n\t"
+
+/* Four columns, `at` bytes into x: of one token, and of tokens 0-4 and 5-11. */
+#define TILE_TOKEN(a, b, x)                                                                        \
+    "vpbroadcastd " x ", %%zmm26\n\t"                                                              \
+    "vpdpbusd %%zmm26, %%zmm24, %%zmm" #a "\n\t"                                                   \
+    "vpdpbusd %%zmm26, %%zmm25, %%zmm" #b "\n\t"
+#define TILE_FIRST_5(at)                                                                           \
+    TILE_TOKEN(0, 1, #at "(%[x0])")                                                                \
+    TILE_TOKEN(2, 3, #at "(%[x0],%[stride])")                                                      \
+    TILE_TOKEN(4, 5, #at "(%[x0],%[stride],2)")                                                    \
+    TILE_TOKEN(6, 7, #at "(%[x3])")                                                                \
+    TILE_TOKEN(8, 9, #at "(%[x3],%[stride])")
+#define TILE_TOKENS_4(at)                                                                          \
+    TILE_FIRST_5(at)                                                                               \
+    TILE_TOKEN(10, 11, #at "(%[x3],%[stride],2)")                                                  \
+    TILE_TOKEN(12, 13, #at "(%[x6])")                                                              \
+    TILE_TOKEN(14, 15, #at "(%[x6],%[stride])")                                                    \
+    TILE_TOKEN(16, 17, #at "(%[x6],%[stride],2)")                                                  \
+    TILE_TOKEN(18, 19, #at "(%[x9])")                                                              \
+    TILE_TOKEN(20, 21, #at "(%[x9],%[stride])")                                                    \
+    TILE_TOKEN(22, 23, #at "(%[x9],%[stride],2)")
+/* The last four of a segment, and its end. */
+#define TILE_LAST_4(at)                                                                            \
+    "vmovaps 1536(%[sums]), %%zmm29\n\t"                                                           \
+    "vmovaps 1600(%[sums]), %%zmm30\n\t" TILE_FIRST_5(at) TILE_FLUSH(0, 0, 1)                      \
+        TILE_TOKEN(10, 11, #at "(%[x3],%[stride],2)") TILE_FLUSH(1, 2, 3)                          \
+            TILE_TOKEN(12, 13, #at "(%[x6])") TILE_FLUSH(2, 4, 5)                                  \
+                TILE_TOKEN(14, 15, #at "(%[x6],%[stride])") TILE_FLUSH(3, 6, 7)                    \
+                    TILE_TOKEN(16, 17, #at "(%[x6],%[stride],2)") TILE_FLUSH(4, 8, 9)              \
+                        TILE_TOKEN(18, 19, #at "(%[x9])") TILE_FLUSH(5, 10, 11)                    \
+                            TILE_TOKEN(20, 21, #at "(%[x9],%[stride])") TILE_FLUSH(6, 12, 13)      \
+                                TILE_TOKEN(22, 23, #at "(%[x9],%[stride],2)")                      \
+                                    TILE_FLUSH(7, 14, 15) TILE_FLUSH(8, 16, 17)                    \
+                                        TILE_FLUSH(9, 18, 19) TILE_FLUSH(10, 20, 21)               \
+                                            TILE_FLUSH(11, 22, 23)
+
+/* Bytes of 2^(16 - shift) - 1. */
+#define TILE_MASK(shift)                                                                           \
+    "vpternlogd $0xff, %%zmm31, %%zmm31, %%zmm31\n\t"                                              \
+    "vpsrlw $" #shift ", %%zmm31, %%zmm31\n\t"                                                     \
+    "vpackuswb %%zmm31, %%zmm31, %%zmm31\n\t"
+#define TILE_ADVANCE(codes, columns)                                                               \
+    "add $" #codes ", %[c0]\n\t"                                                                   \
+    "add $" #codes ", %[c1]\n\t"                                                                   \
+    "add $" #columns ", %[x0]\n\t"                                                                 \
+    "add $" #columns ", %[x3]\n\t"                                                                 \
+    "add $" #columns ", %[x6]\n\t"                                                                 \
+    "add $" #columns ", %[x9]\n\t"                                                                 \
+    "dec %[count]\n\t"                                                                             \
+    "jnz 1b\n\t"
+
+/* tern5: the high bits of two fields, the codes of the even one and of the odd one. vpternlogd
+ * takes low bits where the mask is, else high ones. */
+#define TILE_HIGH(shift) shift "256(%[c0]), %%zmm27\n\t" shift "256(%[c1]), %%zmm28\n\t"
+#define TILE_LOOK_UP(table)                                                                        \
+    "vpternlogd $0xe2, %%zmm27, %%zmm31, %%zmm24\n\t"                                              \
+    "vpternlogd $0xe2, %%zmm28, %%zmm31, %%zmm25\n\t"                                              \
+    "vpermb %%zmm" #table ", %%zmm24, %%zmm24\n\t"                                                 \
+    "vpermb %%zmm" #table ", %%zmm25, %%zmm25\n\t"
+#define TILE_EVEN(line)                                                                            \
+    "vmovdqa64 " #line "(%[c0]), %%zmm24\n\t"                                                      \
+    "vmovdqa64 " #line "(%[c1]), %%zmm25\n\t" TILE_LOOK_UP(29)
+#define TILE_ODD(line)                                                                             \
+    "vpsrlw $4, " #line "(%[c0]), %%zmm24\n\t"                                                     \
+    "vpsrlw $4, " #line "(%[c1]), %%zmm25\n\t" TILE_LOOK_UP(30)
+/* A block but for the products of its last field. */
+#define TILE_BLOCK                                                                                 \
+    "prefetcht1 (%[c0],%[ahead])\n\t" TILE_HIGH("vmovdqa64 ") TILE_EVEN(0) TILE_TOKENS_4(0)        \
+        TILE_ODD(0) TILE_TOKENS_4(4) TILE_HIGH("vpsrlw $2, ") TILE_EVEN(64) TILE_TOKENS_4(8)       \
+            TILE_ODD(64) TILE_TOKENS_4(12) TILE_HIGH("vpsllw $4, ") TILE_EVEN(128)                 \
+                TILE_TOKENS_4(16) TILE_ODD(128) TILE_TOKENS_4(20) TILE_HIGH("vpsllw $2, ")         \
+                    TILE_EVEN(192) TILE_TOKENS_4(24) TILE_ODD(192)
+#define TILE_TABLES                                                                                \
+    "vmovdqa64 (%[tables]), %%zmm29\n\t"                                                           \
+    "vmovdqa64 192(%[tables]), %%zmm30\n\t" TILE_MASK(12)
+#define TILE_BLOCKS ".p2align 5\n1:\n\t" TILE_BLOCK TILE_TOKENS_4(28) TILE_ADVANCE(320, 32)
+
+/* tern2: a line but for the products of its last field. */
+#define TILE_FIELD(shift)                                                                          \
+    "vpsrlw $" #shift ", (%[c0]), %%zmm24\n\t"                                                     \
+    "vpsrlw $" #shift ", (%[c1]), %%zmm25\n\t"                                                     \
+    "vpandd %%zmm31, %%zmm24, %%zmm24\n\t"                                                         \
+    "vpandd %%zmm31, %%zmm25, %%zmm25\n\t"
+#define TILE_LINE                                                                                  \
+    "vpandd (%[c0]), %%zmm31, %%zmm24\n\t"                                                         \
+    "vpandd (%[c1]), %%zmm31, %%zmm25\n\t" TILE_TOKENS_4(0) TILE_FIELD(2) TILE_TOKENS_4(4)         \
+        TILE_FIELD(4) TILE_TOKENS_4(8) TILE_FIELD(6)
+#define TILE_LINES ".p2align 5\n1:\n\t" TILE_LINE TILE_TOKENS_4(12) TILE_ADVANCE(64, 16)
+
+#define TILE_ZERO        "vpxord %%zmm31, %%zmm31, %%zmm31\n\t"
+#define TILE_BUT_ONE(go) "dec %[count]\n\tjz 2f\n\t" go "2:\n\t"
+
+#define TILE_WALK(text, ...)                                                                       \
+    const int8_t *x3 = w.x + 3 * w.stride, *x6 = x3 + 3 * w.stride, *x9 = x6 + 3 * w.stride;       \
+    __asm__ volatile(                                                                              \
+        text                                                                                       \
+        : [c0] "+r"(w.codes[0]), [c1] "+r"(w.codes[1]), [count] "+r"(w.count), [x0] "+r"(w.x),     \
+          [x3] "+r"(x3), [x6] "+r"(x6), [x9] "+r"(x9)                                              \
+        : [stride] "r"(w.stride), [ahead] "r"(w.ahead), [tables] "r"(tern5_tables[0][w.run]),      \
+          __VA_ARGS__                                                                              \
+        : "cc", "memory", "zmm0", "zmm1", "zmm2", "zmm3", "zmm4", "zmm5", "zmm6", "zmm7", "zmm8",  \
+          "zmm9", "zmm10", "zmm11", "zmm12", "zmm13", "zmm14", "zmm15", "zmm16", "zmm17", "zmm18", \
+          "zmm19", "zmm20", "zmm21", "zmm22", "zmm23", "zmm24", "zmm25", "zmm26", "zmm27",         \
+          "zmm28", "zmm29", "zmm30", "zmm31")
+
+/* isums += codes * x. */
+static inline void tile_tern5(tile_walk w, tile_isums *isums)
+{
+    TILE_WALK(TILE_12(TILE_LOAD) TILE_TABLES TILE_BLOCKS TILE_12(TILE_STORE), [sums] "r"(isums));
+}
+
+static inline void tile_tern2(tile_walk w, tile_isums *isums)
+{
+    TILE_WALK(TILE_12(TILE_LOAD) TILE_MASK(14) TILE_LINES TILE_12(TILE_STORE), [sums] "r"(isums));
+}
+
+/* A whole segment: sums += (codes * x - x_sums) * (x_scales * scales), as kernels.h rounds. */
+static inline void tile_segment_tern5(tile_walk w, const int32_t *x_sums, const float *x_scales,
+                                      tile_sums *sums)
+{
+    TILE_WALK(TILE_ZERO TILE_12(TILE_START) TILE_TABLES TILE_BUT_ONE(TILE_BLOCKS)
+                  TILE_BLOCK TILE_LAST_4(28),
+              [sums] "r"(sums), [x_sums] "r"(x_sums), [x_scales] "r"(x_scales));
+}
+
+static inline void tile_segment_tern2(tile_walk w, const int32_t *x_sums, const float *x_scales,
+                                      tile_sums *sums)
+{
+    TILE_WALK(TILE_ZERO TILE_12(TILE_START) TILE_MASK(14) TILE_BUT_ONE(TILE_LINES)
+                  TILE_LINE TILE_LAST_4(12),
+              [sums] "r"(sums), [x_sums] "r"(x_sums), [x_scales] "r"(x_scales));
+}
+
+#endif

@@ -1,4 +1,8 @@
-/* Opening a model with everything that belongs to it. */
+/* Opening a model with everything that belongs to it. The vocabulary is made by a thread of its own
+ * beside the packing of the weights: it is a tenth of a load, and nothing else needs it. */
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "base/memory.h"
@@ -34,25 +38,66 @@ static void read_ends(const sterna_model_file *file, size_t vocabulary, sterna_m
     }
 }
 
+/* The vocabulary in the making, and the caller's progress, which stops when it fails. */
+typedef struct vocabulary_load {
+    const sterna_model_file *file;
+    size_t size;
+    sterna_tokenizer *tokenizer;
+    sterna_status status;
+    sterna_error err;
+    atomic_bool failed;
+    const sterna_model_options *options;
+} vocabulary_load;
+
+static void *load_vocabulary(void *context)
+{
+    vocabulary_load *v = context;
+    v->status = sterna_load_tokenizer(v->file, v->size, &v->tokenizer, &v->err);
+    if (v->status) atomic_store(&v->failed, true);
+    return NULL;
+}
+
+static bool go_on(void *context, const char *stage, double done, double total)
+{
+    const vocabulary_load *v = context;
+    if (atomic_load(&v->failed)) return false;
+    const sterna_model_options *options = v->options;
+    return !options->progress || options->progress(options->progress_context, stage, done, total);
+}
+
+/* What needs no vocabulary. */
+static sterna_status load_weights(vocabulary_load *v, sterna_model *model, sterna_error *err)
+{
+    sterna_status status = sterna_load_chat_template(v->file, &model->chat_template, err);
+    if (!status) status = open_device(model, v->options, err);
+    if (status) return status;
+    model->sampling = sterna_sampling_usual();
+    sterna_sampling_recommended(v->file, &model->sampling);
+    read_ends(v->file, v->size, model);
+    const sterna_decoder_options decoder = {
+        .arithmetic = v->options->arithmetic, .progress = go_on, .progress_context = v};
+    return sterna_decoder_load(v->file, model->device, &decoder, &model->decoder, err);
+}
+
 static sterna_status load(const sterna_model_file *file, sterna_model *model,
                           const sterna_model_options *options, sterna_error *err)
 {
     /* the configuration first: an unknown architecture is the sentence that helps most */
     sterna_config config = {0};
     sterna_status status = sterna_config_read(file, &config, err);
-    size_t vocabulary = config.vocabulary;
+    vocabulary_load v = {.file = file, .size = config.vocabulary, .options = options};
     sterna_config_free(&config);
-    if (!status) status = sterna_load_tokenizer(file, vocabulary, &model->tokenizer, err);
-    if (!status) status = sterna_load_chat_template(file, &model->chat_template, err);
-    if (!status) status = open_device(model, options, err);
     if (status) return status;
-    model->sampling = sterna_sampling_usual();
-    sterna_sampling_recommended(file, &model->sampling);
-    read_ends(file, vocabulary, model);
-    const sterna_decoder_options decoder = {.arithmetic = options->arithmetic,
-                                            .progress = options->progress,
-                                            .progress_context = options->progress_context};
-    return sterna_decoder_load(file, model->device, &decoder, &model->decoder, err);
+    pthread_t thread;
+    bool beside = (options->threads ? options->threads : sterna_cpu_count()) > 1 &&
+                  pthread_create(&thread, NULL, load_vocabulary, &v) == 0;
+    if (!beside) load_vocabulary(&v);
+    if (!atomic_load(&v.failed)) status = load_weights(&v, model, err);
+    if (beside) pthread_join(thread, NULL);
+    model->tokenizer = v.tokenizer;
+    if (!v.status) return status;
+    if (err) *err = v.err;
+    return v.status;
 }
 
 /* Loads `file` (closed in any case; NULL after a failure to open it, which `status` tells). */

@@ -695,10 +695,11 @@ static void opening_survives_exhaustion(void **state)
     (void)state;
     static const char *const names[] = {"llama/model.gguf", "qwen3/hf", "llama2c/model.bin",
                                         "llama-hadamard/model.gguf", "bitnet-online/hf"};
-    for (size_t m = 0; m < sizeof names / sizeof *names; m++) {
+    for (size_t m = 0; m < 2 * sizeof names / sizeof *names; m++) {
+        const char *name = names[m / 2];
         char path[600];
-        snprintf(path, sizeof path, "%s/models/%s", TEST_DATA, names[m]);
-        const sterna_model_options options = {.threads = 1};
+        snprintf(path, sizeof path, "%s/models/%s", TEST_DATA, name);
+        const sterna_model_options options = {.threads = 1 + (int)m % 2};
         sterna_model *model = NULL;
         sterna_error err = {0};
         sterna_alloc_fail_after(-1);
@@ -712,7 +713,7 @@ static void opening_survives_exhaustion(void **state)
             sterna_status status = sterna_run_open(path, &options, &model, &err);
             sterna_alloc_fail_after(-1);
             if (status != STERNA_ERROR_MEMORY)
-                fail_msg("%s: allocation %ld of %ld: %s: %s", names[m], n, total,
+                fail_msg("%s: allocation %ld of %ld: %s: %s", name, n, total,
                          sterna_status_name(status), err.message);
             assert_null(model);
         }
@@ -727,6 +728,38 @@ static void write_bytes(const char *path, const uint8_t *bytes, size_t size)
     assert_non_null(file);
     assert_int_equal(fwrite(bytes, 1, size, file), size);
     assert_int_equal(fclose(file), 0);
+}
+
+/* The vocabulary is made beside the packing: its sentence is the same with one thread and two. */
+static void broken_vocabulary_is_named(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/sterna-vocabulary-XXXXXX", path[600], said[2][sizeof(sterna_error)];
+    assert_non_null(mkdtemp(folder));
+    sterna_file *file = NULL;
+    snprintf(path, sizeof path, "%s/models/llama/model.gguf", TEST_DATA);
+    assert_int_equal(sterna_file_open(path, &file, NULL), STERNA_OK);
+    snprintf(path, sizeof path, "%s/model.gguf", folder);
+    uint8_t *bytes = malloc(file->size);
+    memcpy(bytes, file->data, file->size);
+    uint8_t *key = memmem(bytes, file->size, "tokenizer.ggml.model", 20);
+    assert_non_null(key);
+    key[19] = 'm';
+    write_bytes(path, bytes, file->size);
+    for (int threads = 1; threads <= 2; threads++) {
+        const sterna_model_options options = {.threads = threads};
+        sterna_model *model = NULL;
+        sterna_error err = {0};
+        assert_int_equal(sterna_run_open(path, &options, &model, &err), STERNA_ERROR_FORMAT);
+        assert_null(model);
+        assert_non_null(strstr(err.message, "tokenizer.ggml.model"));
+        snprintf(said[threads - 1], sizeof said[0], "%s", err.message);
+    }
+    assert_string_equal(said[0], said[1]);
+    free(bytes);
+    sterna_file_close(file);
+    unlink(path);
+    rmdir(folder);
 }
 
 /* A damaged file either is refused with a sentence, or loads and runs. */
@@ -801,6 +834,7 @@ int main(void)
         cmocka_unit_test(likelihoods_of_logits),
         cmocka_unit_test(tasks_pick_the_likelier),
         cmocka_unit_test(opening_survives_exhaustion),
+        cmocka_unit_test(broken_vocabulary_is_named),
         cmocka_unit_test(damage_is_refused_or_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,10 +3,11 @@
  * 24 integer sums, the codes of two panels, their high bits, two tables, a mask and four
  * activations are all 32 registers. gcc 12 and clang 14 spill sums within the loop, or move all of
  * them between two runs: 22 of 405 cycles a segment of 128 columns. Here a segment's end stands
- * among its last products as well, each sum five tokens behind its last one.
+ * among the products of its last two fields as well, each sum three tokens behind its last one.
  *
  * zmm0-23 are the sums (token t, panel p: 2t + p), 24 and 25 codes, 26 activations, 27 and 28 high
- * bits or products of scales, 29 and 30 tables of even and odd fields or scales, 31 the mask.
+ * bits or codes of a second field, 29 and 30 tables of even and odd fields or scales, 31 the mask
+ * or a product of scales.
  */
 #ifndef STERNA_KERNELS_X86_TILE_AVX512VBMI_H
 #define STERNA_KERNELS_X86_TILE_AVX512VBMI_H
@@ -48,51 +49,55 @@ typedef struct tile_sums {
 #define TILE_START(t, a, b)                                                                        \
     "vpsubd 4*" #t "(%[x_sums])%{1to16%}, %%zmm31, %%zmm" #a "\n\t"                                \
     "vmovdqa64 %%zmm" #a ", %%zmm" #b "\n\t"
-#define TILE_FLUSH(t, a, b)                                                                        \
-    "vbroadcastss 4*" #t "(%[x_scales]), %%zmm26\n\t"                                              \
-    "vmulps %%zmm26, %%zmm29, %%zmm27\n\t"                                                         \
-    "vmulps %%zmm26, %%zmm30, %%zmm28\n\t"                                                         \
-    "vcvtdq2ps %%zmm" #a ", %%zmm" #a "\n\t"                                                       \
-    "vcvtdq2ps %%zmm" #b ", %%zmm" #b "\n\t"                                                       \
-    "vfmadd213ps 128*" #t "(%[sums]), %%zmm27, %%zmm" #a "\n\t"                                    \
-    "vfmadd213ps 128*" #t "+64(%[sums]), %%zmm28, %%zmm" #b "\n\t"                                 \
-    "vmovaps %%zmm" #a ", 128*" #t "(%[sums])\n\t"                                                 \
-    "vmovaps %%zmm" #b ", 128*" #t "+64(%[sums])\n\t"
+/* Four columns, `at` bytes into x, times a field: of one token, and of all. */
+#define TILE_TOKEN(a, b, c, d, at)                                                                 \
+    "vpbroadcastd " at ", %%zmm26\n\t"                                                             \
+    "vpdpbusd %%zmm26, %%zmm" #c ", %%zmm" #a "\n\t"                                               \
+    "vpdpbusd %%zmm26, %%zmm" #d ", %%zmm" #b "\n\t"
+#define TILE_TOKENS(at)                                                                            \
+    TILE_TOKEN(0, 1, 24, 25, #at "(%[x0])")                                                        \
+    TILE_TOKEN(2, 3, 24, 25, #at "(%[x0],%[stride])")                                              \
+    TILE_TOKEN(4, 5, 24, 25, #at "(%[x0],%[stride],2)")                                            \
+    TILE_TOKEN(6, 7, 24, 25, #at "(%[x3])")                                                        \
+    TILE_TOKEN(8, 9, 24, 25, #at "(%[x3],%[stride])")                                              \
+    TILE_TOKEN(10, 11, 24, 25, #at "(%[x3],%[stride],2)")                                          \
+    TILE_TOKEN(12, 13, 24, 25, #at "(%[x6])")                                                      \
+    TILE_TOKEN(14, 15, 24, 25, #at "(%[x6],%[stride])")                                            \
+    TILE_TOKEN(16, 17, 24, 25, #at "(%[x6],%[stride],2)")                                          \
+    TILE_TOKEN(18, 19, 24, 25, #at "(%[x9])")                                                      \
+    TILE_TOKEN(20, 21, 24, 25, #at "(%[x9],%[stride])")                                            \
+    TILE_TOKEN(22, 23, 24, 25, #at "(%[x9],%[stride],2)")
 
-/* Four columns, `at` bytes into x: of one token, and of tokens 0-4 and 5-11. */
-#define TILE_TOKEN(a, b, x)                                                                        \
-    "vpbroadcastd " x ", %%zmm26\n\t"                                                              \
-    "vpdpbusd %%zmm26, %%zmm24, %%zmm" #a "\n\t"                                                   \
-    "vpdpbusd %%zmm26, %%zmm25, %%zmm" #b "\n\t"
-#define TILE_FIRST_5(at)                                                                           \
-    TILE_TOKEN(0, 1, #at "(%[x0])")                                                                \
-    TILE_TOKEN(2, 3, #at "(%[x0],%[stride])")                                                      \
-    TILE_TOKEN(4, 5, #at "(%[x0],%[stride],2)")                                                    \
-    TILE_TOKEN(6, 7, #at "(%[x3])")                                                                \
-    TILE_TOKEN(8, 9, #at "(%[x3],%[stride])")
-#define TILE_TOKENS_4(at)                                                                          \
-    TILE_FIRST_5(at)                                                                               \
-    TILE_TOKEN(10, 11, #at "(%[x3],%[stride],2)")                                                  \
-    TILE_TOKEN(12, 13, #at "(%[x6])")                                                              \
-    TILE_TOKEN(14, 15, #at "(%[x6],%[stride])")                                                    \
-    TILE_TOKEN(16, 17, #at "(%[x6],%[stride],2)")                                                  \
-    TILE_TOKEN(18, 19, #at "(%[x9])")                                                              \
-    TILE_TOKEN(20, 21, #at "(%[x9],%[stride])")                                                    \
-    TILE_TOKEN(22, 23, #at "(%[x9],%[stride],2)")
-/* The last four of a segment, and its end. */
-#define TILE_LAST_4(at)                                                                            \
+/* The last two fields of a segment, and its end. */
+#define TILE_BOTH(a, b, x, first, second)                                                          \
+    TILE_TOKEN(a, b, 24, 25, #first x) TILE_TOKEN(a, b, 27, 28, #second x)
+#define TILE_FLUSH(t, a, b)                                                                        \
+    "vmulps 4*" #t "(%[x_scales])%{1to16%}, %%zmm29, %%zmm31\n\t"                                  \
+    "vcvtdq2ps %%zmm" #a ", %%zmm" #a "\n\t"                                                       \
+    "vfmadd213ps 128*" #t "(%[sums]), %%zmm31, %%zmm" #a "\n\t"                                    \
+    "vmovaps %%zmm" #a ", 128*" #t "(%[sums])\n\t"                                                 \
+    "vmulps 4*" #t "(%[x_scales])%{1to16%}, %%zmm30, %%zmm31\n\t"                                  \
+    "vcvtdq2ps %%zmm" #b ", %%zmm" #b "\n\t"                                                       \
+    "vfmadd213ps 128*" #t "+64(%[sums]), %%zmm31, %%zmm" #b "\n\t"                                 \
+    "vmovaps %%zmm" #b ", 128*" #t "+64(%[sums])\n\t"
+#define TILE_END(first, second)                                                                    \
     "vmovaps 1536(%[sums]), %%zmm29\n\t"                                                           \
-    "vmovaps 1600(%[sums]), %%zmm30\n\t" TILE_FIRST_5(at) TILE_FLUSH(0, 0, 1)                      \
-        TILE_TOKEN(10, 11, #at "(%[x3],%[stride],2)") TILE_FLUSH(1, 2, 3)                          \
-            TILE_TOKEN(12, 13, #at "(%[x6])") TILE_FLUSH(2, 4, 5)                                  \
-                TILE_TOKEN(14, 15, #at "(%[x6],%[stride])") TILE_FLUSH(3, 6, 7)                    \
-                    TILE_TOKEN(16, 17, #at "(%[x6],%[stride],2)") TILE_FLUSH(4, 8, 9)              \
-                        TILE_TOKEN(18, 19, #at "(%[x9])") TILE_FLUSH(5, 10, 11)                    \
-                            TILE_TOKEN(20, 21, #at "(%[x9],%[stride])") TILE_FLUSH(6, 12, 13)      \
-                                TILE_TOKEN(22, 23, #at "(%[x9],%[stride],2)")                      \
-                                    TILE_FLUSH(7, 14, 15) TILE_FLUSH(8, 16, 17)                    \
-                                        TILE_FLUSH(9, 18, 19) TILE_FLUSH(10, 20, 21)               \
-                                            TILE_FLUSH(11, 22, 23)
+    "vmovaps 1600(%[sums]), %%zmm30\n\t" TILE_BOTH(0, 1, "(%[x0])", first, second)                 \
+        TILE_BOTH(2, 3, "(%[x0],%[stride])", first, second) TILE_BOTH(4, 5, "(%[x0],%[stride],2)", \
+                                                                      first, second)               \
+            TILE_FLUSH(0, 0, 1) TILE_BOTH(6, 7, "(%[x3])", first, second) TILE_FLUSH(1, 2, 3)      \
+                TILE_BOTH(8, 9, "(%[x3],%[stride])", first, second) TILE_FLUSH(2, 4, 5)            \
+                    TILE_BOTH(10, 11, "(%[x3],%[stride],2)", first, second) TILE_FLUSH(3, 6, 7)    \
+                        TILE_BOTH(12, 13, "(%[x6])", first, second) TILE_FLUSH(4, 8, 9) TILE_BOTH( \
+                            14, 15, "(%[x6],%[stride])", first, second) TILE_FLUSH(5, 10, 11)      \
+                            TILE_BOTH(16, 17, "(%[x6],%[stride],2)", first, second)                \
+                                TILE_FLUSH(6, 12, 13) TILE_BOTH(18, 19, "(%[x9])", first, second)  \
+                                    TILE_FLUSH(7, 14, 15)                                          \
+                                        TILE_BOTH(20, 21, "(%[x9],%[stride])", first, second)      \
+                                            TILE_FLUSH(8, 16, 17)                                  \
+                                                TILE_BOTH(22, 23, "(%[x9],%[stride],2)", first,    \
+                                                          second) TILE_FLUSH(9, 18, 19)            \
+                                                    TILE_FLUSH(10, 20, 21) TILE_FLUSH(11, 22, 23)
 
 /* Bytes of 2^(16 - shift) - 1. */
 #define TILE_MASK(shift)                                                                           \
@@ -123,29 +128,40 @@ typedef struct tile_sums {
 #define TILE_ODD(line)                                                                             \
     "vpsrlw $4, " #line "(%[c0]), %%zmm24\n\t"                                                     \
     "vpsrlw $4, " #line "(%[c1]), %%zmm25\n\t" TILE_LOOK_UP(30)
-/* A block but for the products of its last field. */
+/* The odd field beside the even one. */
+#define TILE_ODD_TOO(line)                                                                         \
+    "vpsrlw $4, " #line "(%[c0]), %%zmm26\n\t"                                                     \
+    "vpternlogd $0xe2, %%zmm27, %%zmm31, %%zmm26\n\t"                                              \
+    "vpermb %%zmm30, %%zmm26, %%zmm27\n\t"                                                         \
+    "vpsrlw $4, " #line "(%[c1]), %%zmm26\n\t"                                                     \
+    "vpternlogd $0xe2, %%zmm28, %%zmm31, %%zmm26\n\t"                                              \
+    "vpermb %%zmm30, %%zmm26, %%zmm28\n\t"
+/* A block up to the codes of its last but one field. */
 #define TILE_BLOCK                                                                                 \
-    "prefetcht1 (%[c0],%[ahead])\n\t" TILE_HIGH("vmovdqa64 ") TILE_EVEN(0) TILE_TOKENS_4(0)        \
-        TILE_ODD(0) TILE_TOKENS_4(4) TILE_HIGH("vpsrlw $2, ") TILE_EVEN(64) TILE_TOKENS_4(8)       \
-            TILE_ODD(64) TILE_TOKENS_4(12) TILE_HIGH("vpsllw $4, ") TILE_EVEN(128)                 \
-                TILE_TOKENS_4(16) TILE_ODD(128) TILE_TOKENS_4(20) TILE_HIGH("vpsllw $2, ")         \
-                    TILE_EVEN(192) TILE_TOKENS_4(24) TILE_ODD(192)
+    "prefetcht1 (%[c0],%[ahead])\n\t" TILE_HIGH("vmovdqa64 ") TILE_EVEN(0) TILE_TOKENS(0)          \
+        TILE_ODD(0) TILE_TOKENS(4) TILE_HIGH("vpsrlw $2, ") TILE_EVEN(64) TILE_TOKENS(8)           \
+            TILE_ODD(64) TILE_TOKENS(12) TILE_HIGH("vpsllw $4, ") TILE_EVEN(128) TILE_TOKENS(16)   \
+                TILE_ODD(128) TILE_TOKENS(20) TILE_HIGH("vpsllw $2, ") TILE_EVEN(192)
 #define TILE_TABLES                                                                                \
     "vmovdqa64 (%[tables]), %%zmm29\n\t"                                                           \
     "vmovdqa64 192(%[tables]), %%zmm30\n\t" TILE_MASK(12)
-#define TILE_BLOCKS ".p2align 5\n1:\n\t" TILE_BLOCK TILE_TOKENS_4(28) TILE_ADVANCE(320, 32)
+#define TILE_BLOCKS                                                                                \
+    ".p2align 5\n1:\n\t" TILE_BLOCK TILE_TOKENS(24) TILE_ODD(192) TILE_TOKENS(28)                  \
+        TILE_ADVANCE(320, 32)
 
-/* tern2: a line but for the products of its last field. */
-#define TILE_FIELD(shift)                                                                          \
-    "vpsrlw $" #shift ", (%[c0]), %%zmm24\n\t"                                                     \
-    "vpsrlw $" #shift ", (%[c1]), %%zmm25\n\t"                                                     \
-    "vpandd %%zmm31, %%zmm24, %%zmm24\n\t"                                                         \
-    "vpandd %%zmm31, %%zmm25, %%zmm25\n\t"
+/* tern2: a field to registers a and b, and a line up to the codes of its last but one field. */
+#define TILE_FIELD(shift, a, b)                                                                    \
+    "vpsrlw $" #shift ", (%[c0]), %%zmm" #a "\n\t"                                                 \
+    "vpsrlw $" #shift ", (%[c1]), %%zmm" #b "\n\t"                                                 \
+    "vpandd %%zmm31, %%zmm" #a ", %%zmm" #a "\n\t"                                                 \
+    "vpandd %%zmm31, %%zmm" #b ", %%zmm" #b "\n\t"
 #define TILE_LINE                                                                                  \
     "vpandd (%[c0]), %%zmm31, %%zmm24\n\t"                                                         \
-    "vpandd (%[c1]), %%zmm31, %%zmm25\n\t" TILE_TOKENS_4(0) TILE_FIELD(2) TILE_TOKENS_4(4)         \
-        TILE_FIELD(4) TILE_TOKENS_4(8) TILE_FIELD(6)
-#define TILE_LINES ".p2align 5\n1:\n\t" TILE_LINE TILE_TOKENS_4(12) TILE_ADVANCE(64, 16)
+    "vpandd (%[c1]), %%zmm31, %%zmm25\n\t" TILE_TOKENS(0) TILE_FIELD(2, 24, 25) TILE_TOKENS(4)     \
+        TILE_FIELD(4, 24, 25)
+#define TILE_LINES                                                                                 \
+    ".p2align 5\n1:\n\t" TILE_LINE TILE_TOKENS(8) TILE_FIELD(6, 24, 25) TILE_TOKENS(12)            \
+        TILE_ADVANCE(64, 16)
 
 #define TILE_ZERO        "vpxord %%zmm31, %%zmm31, %%zmm31\n\t"
 #define TILE_BUT_ONE(go) "dec %[count]\n\tjz 2f\n\t" go "2:\n\t"
@@ -179,7 +195,7 @@ static inline void tile_segment_tern5(tile_walk w, const int32_t *x_sums, const 
                                       tile_sums *sums)
 {
     TILE_WALK(TILE_ZERO TILE_12(TILE_START) TILE_TABLES TILE_BUT_ONE(TILE_BLOCKS)
-                  TILE_BLOCK TILE_LAST_4(28),
+                  TILE_BLOCK TILE_ODD_TOO(192) TILE_END(24, 28),
               [sums] "r"(sums), [x_sums] "r"(x_sums), [x_scales] "r"(x_scales));
 }
 
@@ -187,7 +203,7 @@ static inline void tile_segment_tern2(tile_walk w, const int32_t *x_sums, const 
                                       tile_sums *sums)
 {
     TILE_WALK(TILE_ZERO TILE_12(TILE_START) TILE_MASK(14) TILE_BUT_ONE(TILE_LINES)
-                  TILE_LINE TILE_LAST_4(12),
+                  TILE_LINE TILE_FIELD(6, 27, 28) TILE_END(8, 12),
               [sums] "r"(sums), [x_sums] "r"(x_sums), [x_scales] "r"(x_scales));
 }
 

@@ -325,6 +325,13 @@ INLINE void many_of_record(const sterna_int_tile *tile, const unpacked *block, s
         }
 }
 
+/* Asks for the results' lines of TOKENS tokens, for which stores would wait. */
+INLINE void ask_results(const sterna_int_tile *tile, const strip *at, size_t t, size_t S)
+{
+    for (size_t k = t; k < t + TOKENS; k++)
+        for (size_t i = 0; i < S; i++) PREFETCH(tile->y + k * tile->y_stride + at[i].row);
+}
+
 /* S strips from u on for n tokens from `first` on, at most CHUNK. */
 INLINE void many_tokens(const sterna_int_tile *tile, size_t u, size_t first, size_t n, k_layout L,
                         size_t S)
@@ -340,8 +347,10 @@ INLINE void many_tokens(const sterna_int_tile *tile, size_t u, size_t first, siz
         unpack(at, offset, L, S, &block);
         size_t t = first;
         floats(*acc)[MANY] = sums;
-        for (; t + TOKENS <= end; t += TOKENS, acc += TOKENS)
+        for (; t + TOKENS <= end; t += TOKENS, acc += TOKENS) {
+            if (s + per >= tile->segments) ask_results(tile, at, t, S);
             many_of_record(tile, &block, s, t, L, S, TOKENS, acc);
+        }
         for (; TOKENS > 8 && t + 8 <= end; t += 8, acc += 8)
             many_of_record(tile, &block, s, t, L, S, 8, acc);
         for (; TOKENS > 4 && t + 4 <= end; t += 4, acc += 4)

@@ -288,6 +288,11 @@ INLINE void many_tokens(const sterna_int_tile *tile, size_t p, size_t t, layout 
             sums[i][j] = _mm512_setzero_ps();
         }
     }
+    for (size_t j = 0; T == MOST && j < T; j++) /* stores would wait for their lines */
+        for (size_t i = 0; i < P; i++)
+            _mm_prefetch(
+                (const char *)(tile->y + (t + j) * tile->y_stride + (p + i) * tile->row_step),
+                _MM_HINT_T0);
     size_t scale_at = 0, left = tile->segments_per_scale;
     for (size_t s = 0; s < S; s++) {
         size_t x_at = s * tile->x_step + t, next = s + 1 < S ? x_at + tile->x_step : x_at;

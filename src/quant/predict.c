@@ -11,7 +11,7 @@
 static const double PROCESS_BYTES = 60e6;
 /* What the parts take beside their products at the measured rates (a fit: 8 r c^2 + c^3), from runs
  * of SmolLM2-135M (docs/QUANTIZATION.md). */
-static const double FIT_WORK = 8.2, QUICK_FIT_WORK = 2.1, MOMENT_WORK = 1.3, STREAM_WORK = 1.1,
+static const double FIT_WORK = 6.0, QUICK_FIT_WORK = 2.1, MOMENT_WORK = 1.3, STREAM_WORK = 0.8,
                     WRITE_WORK = 1.75, READ_WORK = 1.1, TUNE_WORK = 2.0;
 
 /* The matrices that share an input, of one layer. */
@@ -174,7 +174,7 @@ static double sensitivity_seconds(const sterna_workload *w, const sizes *s)
             double r = shapes[i].rows, cols = shapes[i].cols;
             work += QUICK_FIT_WORK * (2 * r * cols * cols + matrices[i] * cols * cols * cols);
             moments += gathered_tokens(w) * MOMENT_WORK * cols * cols;
-            work += matrices[i] * predicted_tokens(w) * 2 * behind * READ_WORK;
+            work += matrices[i] * predicted_tokens(w) * (2 * behind + s->table) * READ_WORK;
             own += r * cols;
         }
         behind -= own;

@@ -286,6 +286,7 @@ static sterna_status probe_matrix(probe *p, uint32_t layer, sterna_matrix matrix
                                                     .rows = place.rows});
     }
     sterna_free(trial.packed);
+    sterna_model_file_release(p->file, place.tensor);
     if (status) sterna_fail_prefix(p->err, "%s: tensor '%s'", p->file->path, item->name);
     return status;
 }

@@ -81,7 +81,7 @@ static void predict_fit(const sterna_workload *w, const sizes *s, sterna_predict
     double held = fmax(s->q, s->ffn), cache = cache_bytes(s, w->length);
     out->per_token = 8 * s->width + 4 * held;
     out->layers_bytes = PROCESS_BYTES + out->per_token * w->tokens + 4 * s->widest * s->widest +
-                        4 * s->width * s->width + s->fit + 4.5 * s->most + 4.5 * s->table +
+                        4 * s->width * s->width + s->fit + 2.5 * s->most + 4.5 * s->table +
                         2 * workspace_bytes(s, w->length) + 2 * cache + 8 * w->length * s->widest +
                         4 * w->length * s->width + w->ternary_bytes;
     if (w->text_only || w->finished) return;

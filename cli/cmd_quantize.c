@@ -144,7 +144,7 @@ static const cli_option quantize_options[] = {
      "built-in set; three eighths of the tokens are the model's own in any case"},
     {"tokens", 0, CLI_SIZE, "N", 512, 1 << 24, offsetof(quantize_settings, tokens),
      "tokens to calibrate with: more take longer and give a better model (default: "
-     "128k for models up to 0.6B, 64k for 1.5B, fewer for larger ones, 16k at least)"},
+     "128k for models up to 1.5B, fewer for larger ones, 16k at least)"},
     {"drift", 0, CLI_REAL, "X", 0, 1, offsetof(quantize_settings, drift),
      "share of the error of its input that a matrix takes back (default 0.5)"},
     {"residual", 0, CLI_REAL, "X", 0, 1, offsetof(quantize_settings, residual),

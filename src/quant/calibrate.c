@@ -3,6 +3,7 @@
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/memory.h"
@@ -19,7 +20,7 @@ enum {
     FEWEST_TOKENS = 1 << 14,
     MOST_TOKENS = 1 << 17
 };
-static const double usual_work = 8.5e13; /* tokens times weights of the layers */
+static const double usual_work = 1.75e14; /* tokens times weights of the layers */
 
 static bool ends_in(const char *path, const char *end)
 {
@@ -218,6 +219,17 @@ size_t sterna_calibration_usual_tokens(const sterna_config *config)
     double tokens = usual_work / weights;
     if (!(tokens > FEWEST_TOKENS)) return FEWEST_TOKENS;
     return tokens < MOST_TOKENS ? (size_t)tokens : MOST_TOKENS;
+}
+
+double sterna_calibration_own_tokens(const char *path, double tokens)
+{
+    static const double token_bytes = 4;
+    struct stat info;
+    double bytes = 0;
+    for (size_t i = 0; !path && i < sterna_calibration_text_count; i++)
+        bytes += (double)sterna_calibration_texts[i]->size;
+    if (path && stat(path, &info) == 0) bytes = (double)info.st_size;
+    return fmax(tokens * 3 / 8, tokens - bytes / token_bytes);
 }
 
 /* How many windows there are and how many of them the model writes, for a text of `count` tokens.

@@ -41,8 +41,10 @@ typedef struct sterna_calibration_options {
 sterna_status sterna_calibration_make(const char *model, const sterna_calibration_options *options,
                                       sterna_calibration *out, sterna_error *err);
 /* How many tokens are worth their time: as many as a fixed amount of work allows, from 16,384 (the
- * second moments of a 7B model's widest input have a rank of 11,008 to fill) to 65,536. */
+ * second moments of a 7B model's widest input have a rank of 11,008 to fill) to 131,072. */
 size_t sterna_calibration_usual_tokens(const sterna_config *config);
+/* Before the text is read: of `tokens`, how many the model will have to write, about. */
+double sterna_calibration_own_tokens(const char *path, double tokens);
 void sterna_calibration_free(sterna_calibration *calibration);
 
 /* calibration_text.c */

@@ -12,7 +12,7 @@ static const double PROCESS_BYTES = 60e6;
 /* What the parts take beside their products at the measured rates (a fit: 8 r c^2 + c^3), from runs
  * of SmolLM2-135M (docs/QUANTIZATION.md). */
 static const double FIT_WORK = 6.0, QUICK_FIT_WORK = 2.1, MOMENT_WORK = 1.3, STREAM_WORK = 0.8,
-                    WRITE_WORK = 1.75, READ_WORK = 1.1, TUNE_WORK = 2.0;
+                    WRITE_WORK = 1.0, READ_WORK = 1.1, TUNE_WORK = 2.0;
 
 /* The matrices that share an input, of one layer. */
 typedef struct shape {
@@ -85,7 +85,7 @@ static void predict_fit(const sterna_workload *w, const sizes *s, sterna_predict
                         2 * workspace_bytes(s, w->length) + 2 * cache + 8 * w->length * s->widest +
                         4 * w->length * s->width + w->ternary_bytes;
     if (w->text_only || w->finished) return;
-    double sessions = fmin(STERNA_CALIBRATION_SESSIONS, ceil(w->tokens / w->length * 3 / 8));
+    double sessions = fmin(STERNA_CALIBRATION_SESSIONS, ceil(w->own_tokens / w->length));
     out->text_bytes = PROCESS_BYTES + w->loaded_bytes + workspace_bytes(s, w->length) +
                       sessions * (cache + 4.0 * w->config.vocabulary);
 }
@@ -185,7 +185,7 @@ static double sensitivity_seconds(const sterna_workload *w, const sizes *s)
 /* Tokens that tuning is measured with; without any there is none. */
 static double held_tokens(const sterna_workload *w)
 {
-    double windows = (w->tune_tokens + w->tokens * 3 / 8) / w->length;
+    double windows = (w->tune_tokens + w->own_tokens) / w->length;
     return fmin(STERNA_TUNE_HELD_WINDOWS, floor(windows / 8)) * w->length;
 }
 
@@ -233,7 +233,7 @@ sterna_prediction sterna_predict(const sterna_workload *w)
     double rate = w->rates.exact, run = 2 * (s.weights + s.table) / rate;
     sterna_prediction out = {.tokens = w->tokens, .fit_s = fit_seconds(w)};
     predict_fit(w, &s, &out);
-    if (!w->finished && !w->text_only) out.text_s = w->tokens * 3 / 8 * run * WRITE_WORK;
+    if (!w->finished && !w->text_only) out.text_s = w->own_tokens * run * WRITE_WORK;
     if (w->sensitivities) {
         out.sensitivity_s = sensitivity_seconds(w, &s);
         out.sensitivity_bytes = sensitivity_bytes(w, &s);

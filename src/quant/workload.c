@@ -52,6 +52,7 @@ sterna_status sterna_workload_of(const sterna_model_file *file, const sterna_set
         (double)(settings->calibration.tokens ? settings->calibration.tokens
                                               : sterna_calibration_usual_tokens(&out->config));
     out->tokens = ceil(wanted / out->length) * out->length;
+    out->own_tokens = sterna_calibration_own_tokens(settings->calibration.path, out->tokens);
     out->loaded_bytes = loaded_bytes(file);
     if (settings->propagation.journal)
         out->finished = sterna_journal_layers(settings->propagation.journal);

@@ -8,6 +8,7 @@
 typedef struct sterna_workload {
     sterna_config config;     /* owned */
     double tokens, length;    /* of calibration; of a window */
+    double own_tokens;        /* of those of calibration, that the model writes itself */
     double tune_tokens;       /* 0: no tuning */
     bool tune_wanted;         /* however long it takes */
     bool text_only;           /* the model writes no windows of its own */

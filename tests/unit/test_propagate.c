@@ -355,7 +355,7 @@ static void ternary_weights_stay(void **state)
     plan_close(&p);
 }
 
-/* 135M, 1.5B, 4B and 7B: fewer tokens for more weights, between the two limits. */
+/* 135M, 1.5B, 4B, 7B and 70B: fewer tokens for more weights, between the two limits. */
 static void larger_models_get_fewer_tokens(void **state)
 {
     (void)state;
@@ -363,22 +363,27 @@ static void larger_models_get_fewer_tokens(void **state)
         uint32_t layers, width, heads, kv_heads, head_dim, ffn;
         size_t least, most;
     } models[] = {{30, 576, 9, 3, 64, 1536, 131072, 131072},
-                  {28, 1536, 12, 2, 128, 8960, 64000, 66000},
-                  {36, 2560, 32, 8, 128, 9728, 20000, 30000},
-                  {32, 4096, 32, 32, 128, 11008, 16384, 16384}};
+                  {28, 1536, 12, 2, 128, 8960, 131072, 131072},
+                  {36, 2560, 32, 8, 128, 9728, 45000, 50000},
+                  {32, 4096, 32, 32, 128, 11008, 25000, 29000},
+                  {80, 8192, 64, 8, 128, 28672, 16384, 16384}};
     for (size_t m = 0; m < sizeof models / sizeof *models; m++) {
-        sterna_layer_config layers[36];
+        sterna_layer_config layers[80];
         const sterna_config config = {.n_layers = models[m].layers,
                                       .width = models[m].width,
                                       .heads = models[m].heads,
                                       .kv_heads = models[m].kv_heads,
                                       .head_dim = models[m].head_dim,
                                       .layers = layers};
-        for (size_t i = 0; i < 36; i++)
+        for (size_t i = 0; i < 80; i++)
             layers[i] = (sterna_layer_config){.ffn_width = models[m].ffn};
         size_t tokens = sterna_calibration_usual_tokens(&config);
         assert_in_range(tokens, models[m].least, models[m].most);
     }
+    /* a long text is five eighths; of the built-in set there are 47 KB */
+    assert_true(sterna_calibration_own_tokens("/dev/null", 8192) == 8192);
+    assert_true(sterna_calibration_own_tokens(TEST_DATA "/../unit/test_propagate.c", 512) == 192);
+    assert_in_range(sterna_calibration_own_tokens(NULL, 131072), 100000, 125000);
 }
 
 static bool stop(void *context, const char *stage, double done, double total)

@@ -1,4 +1,5 @@
 """A calibrated run that is killed goes on where it was, and ends in the same file."""
+import json
 import os
 import signal
 import subprocess
@@ -90,8 +91,13 @@ def test_a_journal_that_is_not_whole(tmp_path, deep, whole):
     file.write_bytes(good[:10000] + bytes([good[10000] ^ 1]) + good[10001:])
     assert "damaged" in fails(1, *resume)
     file.write_bytes(good)
+    recipe = tmp_path / "recipe.json"
+    matrices = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"]
+    decisions = {f"blk.{layer}.{matrix}.weight": {"type": "NATIVE", "group": 64}
+                 for layer in range(5) for matrix in matrices}
+    recipe.write_text(json.dumps({"recipe": 1, "options": {}, "tensors": decisions}))
     for other in (["--damping", "0.02"], ["--damping", "0.05"], ["--bits", "2"],
-                  ["--stages", "columns,refit,descent"]):
+                  ["--stages", "columns,refit,descent"], ["--recipe", recipe]):
         assert "other settings" in fails(1, *resume, *other)
     kept = {name: file.with_name(name).read_bytes() for name in ("states.0", "states.1")}
     for name in kept:

@@ -72,6 +72,12 @@ void *sterna_calloc(size_t count, size_t size)
     return block;
 }
 
+float *sterna_alloc_floats(size_t rows, size_t cols)
+{
+    size_t count;
+    return sterna_mul_size(rows, cols, &count) ? sterna_alloc(count, sizeof(float)) : NULL;
+}
+
 void *sterna_alloc_streamed(size_t count, size_t size)
 {
     enum { LARGE_PAGE = 2 << 20 };

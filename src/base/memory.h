@@ -25,6 +25,8 @@ void *sterna_realloc(void *block, size_t count, size_t size);
 /* As sterna_alloc, for memory that is read as a stream: large pages cost fewer faults at first and
  * fewer address misses later. A kernel without them loses nothing. */
 void *sterna_alloc_streamed(size_t count, size_t size);
+/* float[rows][cols], as sterna_alloc. */
+float *sterna_alloc_floats(size_t rows, size_t cols);
 /* void sterna_free(void *block) is public: sterna.h */
 char *sterna_strdup(const char *text);
 char *sterna_strndup(const char *text, size_t length);

@@ -5,18 +5,12 @@
 #include "base/memory.h"
 #include "quant/ranks.h"
 
-static float *new_floats(size_t a, size_t b)
-{
-    size_t count;
-    return sterna_mul_size(a, b, &count) ? sterna_alloc(count, sizeof(float)) : NULL;
-}
-
 sterna_status sterna_moments_new(const sterna_moments *like, sterna_moments *out, sterna_error *err)
 {
     *out = (sterna_moments){.rows = like->rows, .cols = like->cols};
-    out->h = new_floats(out->cols, out->cols);
-    out->d = like->d ? new_floats(out->cols, out->cols) : NULL;
-    out->pull = like->pull ? new_floats(out->rows, out->cols) : NULL;
+    out->h = sterna_alloc_floats(out->cols, out->cols);
+    out->d = like->d ? sterna_alloc_floats(out->cols, out->cols) : NULL;
+    out->pull = like->pull ? sterna_alloc_floats(out->rows, out->cols) : NULL;
     if (out->h && (out->d || !like->d) && (out->pull || !like->pull)) return STERNA_OK;
     sterna_moments_free(out);
     return sterna_fail_memory(err, "the moments of a layer");

@@ -78,13 +78,6 @@ static bool follows_full(const propagation *p)
     return uses_drift(p) || p->settings->balance;
 }
 
-static float *new_floats(size_t a, size_t b, size_t c)
-{
-    size_t count;
-    if (!sterna_mul_size(a, b, &count) || !sterna_mul_size(count, c, &count)) return NULL;
-    return sterna_alloc(count, sizeof(float));
-}
-
 /* ---- moving hidden states ---- */
 
 static void to_stream(const propagation *p, const stream *s, size_t window)
@@ -529,7 +522,7 @@ static sterna_status open_stream(propagation *p, stream *s)
         status = p->device->kv_new(p->device, STERNA_KV_F16, config->n_layers, config->kv_heads,
                                    config->head_dim, length, &s->kv, p->err);
     s->places = sterna_alloc(length, sizeof *s->places);
-    s->x = new_floats(p->calibration->windows, length, config->width);
+    s->x = sterna_alloc_floats(p->calibration->windows * length, config->width);
     if (!status && (!s->places || !s->x)) status = sterna_fail_memory(p->err, "hidden states");
     for (uint32_t i = 0; i < length && !status; i++) s->places[i] = (sterna_batch_place){s->kv, i};
     return status;
@@ -553,13 +546,13 @@ static sterna_status allocate(propagation *p)
         if (config->layers[i].ffn_width > out) out = config->layers[i].ffn_width;
     p->widest = out > config->width ? out : config->width;
     p->lengths = sterna_alloc(length, sizeof *p->lengths);
-    p->held = new_floats(p->calibration->windows, length, out);
-    p->input = new_floats(length, p->widest, 1);
-    p->drift = new_floats(length, p->widest, 1);
-    p->error = new_floats(length, config->width, 1);
-    p->factors = new_floats(length, 1, 1);
-    p->h = new_floats(p->widest, p->widest, 1);
-    p->d = new_floats(config->width, config->width, 1);
+    p->held = sterna_alloc_floats(p->calibration->windows * length, out);
+    p->input = sterna_alloc_floats(length, p->widest);
+    p->drift = sterna_alloc_floats(length, p->widest);
+    p->error = sterna_alloc_floats(length, config->width);
+    p->factors = sterna_alloc_floats(length, 1);
+    p->h = sterna_alloc_floats(p->widest, p->widest);
+    p->d = sterna_alloc_floats(config->width, config->width);
     if (!p->lengths || !p->held || !p->input || !p->drift || !p->error || !p->factors || !p->h ||
         !p->d)
         return sterna_fail_memory(p->err, "the calibration of a model");

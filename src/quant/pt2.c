@@ -25,26 +25,20 @@ typedef struct pt2 {
     float *error, *t, *ts, *ws; /* [rows][group] */
 } pt2;
 
-static float *new_floats(size_t a, size_t b)
-{
-    size_t count;
-    return sterna_mul_size(a, b, &count) ? sterna_alloc(count, sizeof(float)) : NULL;
-}
-
 static bool allocate(pt2 *p, size_t group)
 {
-    p->work = new_floats(p->rows, p->cols);
-    p->inverse = new_floats(p->cols, p->cols);
+    p->work = sterna_alloc_floats(p->rows, p->cols);
+    p->inverse = sterna_alloc_floats(p->cols, p->cols);
     p->order = sterna_alloc(p->cols, sizeof *p->order);
-    p->norms = new_floats(p->cols, 1);
-    p->scores = new_floats(p->cols, 1);
+    p->norms = sterna_alloc_floats(p->cols, 1);
+    p->scores = sterna_alloc_floats(p->cols, 1);
     p->chosen = sterna_alloc(group, sizeof *p->chosen);
-    p->taken = new_floats(group, p->cols);
-    p->square = new_floats(group, group);
-    p->error = new_floats(p->rows, group);
-    p->t = new_floats(p->rows, group);
-    p->ts = new_floats(p->rows, group);
-    p->ws = new_floats(p->rows, group);
+    p->taken = sterna_alloc_floats(group, p->cols);
+    p->square = sterna_alloc_floats(group, group);
+    p->error = sterna_alloc_floats(p->rows, group);
+    p->t = sterna_alloc_floats(p->rows, group);
+    p->ts = sterna_alloc_floats(p->rows, group);
+    p->ws = sterna_alloc_floats(p->rows, group);
     return p->work && p->inverse && p->order && p->norms && p->scores && p->chosen && p->taken &&
            p->square && p->error && p->t && p->ts && p->ws;
 }

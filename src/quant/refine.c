@@ -24,24 +24,18 @@ static size_t group_end(const sterna_tile *tile, size_t group)
     return end < tile->to.cols ? end : tile->to.cols;
 }
 
-static float *new_floats(size_t a, size_t b)
-{
-    size_t count;
-    return sterna_mul_size(a, b, &count) ? sterna_alloc(count, sizeof(float)) : NULL;
-}
-
 bool sterna_tile_new(sterna_tile *tile, size_t rows, const sterna_fitted *whole)
 {
     size_t bases = 1u + whole->levels.second + whole->levels.shift, square = 0;
     size_t unknowns = whole->groups * bases;
     *tile = (sterna_tile){.bases = bases};
     if (!sterna_mul_size(unknowns, unknowns, &square)) return false;
-    tile->rest = new_floats(rows, whole->cols);
-    tile->wh = new_floats(rows, whole->cols);
-    tile->work = new_floats(rows, whole->cols);
-    tile->other = new_floats(rows, whole->cols);
-    tile->factors = new_floats(rows * bases, whole->cols);
-    tile->normals = new_floats(rows, square);
+    tile->rest = sterna_alloc_floats(rows, whole->cols);
+    tile->wh = sterna_alloc_floats(rows, whole->cols);
+    tile->work = sterna_alloc_floats(rows, whole->cols);
+    tile->other = sterna_alloc_floats(rows, whole->cols);
+    tile->factors = sterna_alloc_floats(rows * bases, whole->cols);
+    tile->normals = sterna_alloc_floats(rows, square);
     tile->normal = sterna_alloc(unknowns + 3, unknowns * sizeof(double));
     tile->energy = sterna_alloc(rows, sizeof *tile->energy);
     return tile->rest && tile->wh && tile->work && tile->other && tile->factors && tile->normals &&

@@ -332,13 +332,6 @@ static sterna_status merge(const probe *p)
     return STERNA_OK;
 }
 
-static float *new_floats(size_t a, size_t b, size_t c)
-{
-    size_t count;
-    if (!sterna_mul_size(a, b, &count) || !sterna_mul_size(count, c, &count)) return NULL;
-    return sterna_alloc(count, sizeof(float));
-}
-
 static sterna_status allocate(probe *p)
 {
     const sterna_config *config = config_of(p);
@@ -351,7 +344,7 @@ static sterna_status allocate(probe *p)
     const size_t cols[INPUTS] = {config->width, heads, config->width, ffn};
     bool complete = true;
     for (int k = 0; k < INPUTS; k++) {
-        p->h[k] = new_floats(cols[k], cols[k], 1);
+        p->h[k] = sterna_alloc_floats(cols[k], cols[k]);
         p->cols[k] = cols[k];
         complete &= p->h[k] != NULL;
     }
@@ -363,14 +356,14 @@ static sterna_status allocate(probe *p)
     p->scored = p->span - p->span / 2;
     p->places = sterna_alloc(length, sizeof *p->places);
     p->lengths = sterna_alloc(length, sizeof *p->lengths);
-    p->x = new_floats(p->gathered + p->predicted, length, config->width);
-    p->next = new_floats(p->predicted, length, config->width);
-    p->base = new_floats(p->predicted, p->scored, config->vocabulary);
-    p->logits = new_floats(p->scored, config->vocabulary, 1);
+    p->x = sterna_alloc_floats((p->gathered + p->predicted) * length, config->width);
+    p->next = sterna_alloc_floats(p->predicted * length, config->width);
+    p->base = sterna_alloc_floats(p->predicted * p->scored, config->vocabulary);
+    p->logits = sterna_alloc_floats(p->scored, config->vocabulary);
     p->divergence = sterna_alloc(p->scored, sizeof *p->divergence);
-    p->input = new_floats(length, widest, 1);
-    p->stream = new_floats(length, config->width, 1);
-    p->factors = new_floats(length, 1, 1);
+    p->input = sterna_alloc_floats(length, widest);
+    p->stream = sterna_alloc_floats(length, config->width);
+    p->factors = sterna_alloc_floats(length, 1);
     if (!complete || !p->places || !p->lengths || !p->x || !p->next || !p->base || !p->logits ||
         !p->divergence || !p->input || !p->stream || !p->factors)
         return sterna_fail_memory(p->err, "the sensitivities of a model");

@@ -79,12 +79,6 @@ void sterna_network_visit(sterna_network *net,
 
 /* ---- parts ---- */
 
-static float *new_floats(size_t a, size_t b)
-{
-    size_t count;
-    return sterna_mul_size(a, b, &count) ? sterna_alloc(count, sizeof(float)) : NULL;
-}
-
 static sterna_status check_finite(const sterna_network *net, const sterna_tensor *tensor,
                                   const float *x, size_t n, sterna_error *err)
 {
@@ -102,8 +96,8 @@ static sterna_status read_gain(const sterna_network *net, const sterna_tensor *t
     *gain = (sterna_gain){.tensor = tensor};
     if (!tensor) return STERNA_OK;
     gain->count = (size_t)tensor->dims[0];
-    gain->start = new_floats(gain->count, 1);
-    gain->value = new_floats(gain->count, 1);
+    gain->start = sterna_alloc_floats(gain->count, 1);
+    gain->value = sterna_alloc_floats(gain->count, 1);
     if (!gain->start || !gain->value) return sterna_fail_memory(err, tensor->name);
     sterna_tensor_row(tensor, 0, gain->start);
     for (size_t i = 0; i < gain->count; i++) gain->start[i] += net->config->norm_shift;
@@ -123,7 +117,7 @@ static sterna_status read_bias(const sterna_network *net, const sterna_matrix_pl
 {
     if (!place->tensor) return STERNA_OK;
     size_t all = (size_t)place->tensor->dims[0];
-    float *values = new_floats(all, 1);
+    float *values = sterna_alloc_floats(all, 1);
     if (!values) return sterna_fail_memory(err, place->tensor->name);
     *bias = values;
     sterna_tensor_row(place->tensor, 0, values);
@@ -163,8 +157,8 @@ static sterna_status make_turns(sterna_network *net, sterna_error *err)
     for (int kind = 0; kind < STERNA_ROPE_KINDS; kind++) {
         const sterna_rope_config *rope = &net->config->rope[kind];
         size_t pairs = rope->dims / 2, length = net->options.length;
-        float *frequencies = new_floats(pairs, 1), scale;
-        float *turns = net->state->turns[kind] = new_floats(length, 2 * pairs);
+        float *frequencies = sterna_alloc_floats(pairs, 1), scale;
+        float *turns = net->state->turns[kind] = sterna_alloc_floats(length, 2 * pairs);
         if (!frequencies || !turns) {
             sterna_free(frequencies);
             return sterna_fail_memory(err, "rotations");
@@ -204,16 +198,16 @@ static bool new_activations(const sterna_network *net, sterna_activations *a)
     const sterna_config *c = net->config;
     size_t n = net->state->tokens, ffn = widest_ffn(c);
     bool post = net->layers[0].norms[STERNA_NORM_ATTENTION_POST].tensor;
-    *a = (sterna_activations){.q = new_floats(n, q_size(c)),
-                              .k = new_floats(n, kv_size(c)),
-                              .v = new_floats(n, kv_size(c)),
-                              .mixed = new_floats(n, q_size(c)),
-                              .log_sums = new_floats(n, c->heads),
-                              .attention_out = post ? new_floats(n, c->width) : NULL,
-                              .middle = new_floats(n, c->width),
-                              .gate = new_floats(n, ffn),
-                              .up = new_floats(n, ffn),
-                              .ffn_out = post ? new_floats(n, c->width) : NULL};
+    *a = (sterna_activations){.q = sterna_alloc_floats(n, q_size(c)),
+                              .k = sterna_alloc_floats(n, kv_size(c)),
+                              .v = sterna_alloc_floats(n, kv_size(c)),
+                              .mixed = sterna_alloc_floats(n, q_size(c)),
+                              .log_sums = sterna_alloc_floats(n, c->heads),
+                              .attention_out = post ? sterna_alloc_floats(n, c->width) : NULL,
+                              .middle = sterna_alloc_floats(n, c->width),
+                              .gate = sterna_alloc_floats(n, ffn),
+                              .up = sterna_alloc_floats(n, ffn),
+                              .ffn_out = post ? sterna_alloc_floats(n, c->width) : NULL};
     return a->q && a->k && a->v && a->mixed && a->log_sums && a->middle && a->gate && a->up &&
            (!post || (a->attention_out && a->ffn_out));
 }
@@ -241,7 +235,7 @@ static bool new_streams(const sterna_network *net)
     bool complete = s->streams && s->kept;
     for (uint32_t i = 0; complete && i <= c->n_layers; i++) {
         bool own = net->options.backward || i < 2; /* else two that take turns */
-        s->streams[i] = own ? new_floats(n, c->width) : s->streams[i - 2];
+        s->streams[i] = own ? sterna_alloc_floats(n, c->width) : s->streams[i - 2];
         complete = s->streams[i];
     }
     size_t shared = s->kept_layers < c->n_layers;
@@ -288,7 +282,7 @@ static sterna_status make_buffers(sterna_network *net, sterna_error *err)
     bool complete = new_streams(net);
     for (size_t i = 0; complete && i < sizeof buffers / sizeof *buffers; i++)
         if (buffers[i].needed)
-            complete = (*buffers[i].to = new_floats(buffers[i].rows, buffers[i].cols));
+            complete = (*buffers[i].to = sterna_alloc_floats(buffers[i].rows, buffers[i].cols));
     return complete ? STERNA_OK : sterna_fail_memory(err, "the activations of a training step");
 }
 

@@ -80,24 +80,35 @@ typedef struct tile_sums {
     "vcvtdq2ps %%zmm" #b ", %%zmm" #b "\n\t"                                                       \
     "vfmadd213ps 128*" #t "+64(%[sums]), %%zmm31, %%zmm" #b "\n\t"                                 \
     "vmovaps %%zmm" #b ", 128*" #t "+64(%[sums])\n\t"
-#define TILE_END(first, second)                                                                    \
-    "vmovaps 1536(%[sums]), %%zmm29\n\t"                                                           \
-    "vmovaps 1600(%[sums]), %%zmm30\n\t" TILE_BOTH(0, 1, "(%[x0])", first, second)                 \
-        TILE_BOTH(2, 3, "(%[x0],%[stride])", first, second) TILE_BOTH(4, 5, "(%[x0],%[stride],2)", \
-                                                                      first, second)               \
-            TILE_FLUSH(0, 0, 1) TILE_BOTH(6, 7, "(%[x3])", first, second) TILE_FLUSH(1, 2, 3)      \
-                TILE_BOTH(8, 9, "(%[x3],%[stride])", first, second) TILE_FLUSH(2, 4, 5)            \
-                    TILE_BOTH(10, 11, "(%[x3],%[stride],2)", first, second) TILE_FLUSH(3, 6, 7)    \
-                        TILE_BOTH(12, 13, "(%[x6])", first, second) TILE_FLUSH(4, 8, 9) TILE_BOTH( \
-                            14, 15, "(%[x6],%[stride])", first, second) TILE_FLUSH(5, 10, 11)      \
-                            TILE_BOTH(16, 17, "(%[x6],%[stride],2)", first, second)                \
-                                TILE_FLUSH(6, 12, 13) TILE_BOTH(18, 19, "(%[x9])", first, second)  \
-                                    TILE_FLUSH(7, 14, 15)                                          \
-                                        TILE_BOTH(20, 21, "(%[x9],%[stride])", first, second)      \
-                                            TILE_FLUSH(8, 16, 17)                                  \
-                                                TILE_BOTH(22, 23, "(%[x9],%[stride],2)", first,    \
-                                                          second) TILE_FLUSH(9, 18, 19)            \
-                                                    TILE_FLUSH(10, 20, 21) TILE_FLUSH(11, 22, 23)
+/* clang-format off */
+#define TILE_END(first, second)                             \
+    "vmovaps 1536(%[sums]), %%zmm29\n\t"                    \
+    "vmovaps 1600(%[sums]), %%zmm30\n\t"                    \
+    TILE_BOTH(0, 1, "(%[x0])", first, second)               \
+    TILE_BOTH(2, 3, "(%[x0],%[stride])", first, second)     \
+    TILE_BOTH(4, 5, "(%[x0],%[stride],2)", first, second)   \
+    TILE_FLUSH(0, 0, 1)                                     \
+    TILE_BOTH(6, 7, "(%[x3])", first, second)               \
+    TILE_FLUSH(1, 2, 3)                                     \
+    TILE_BOTH(8, 9, "(%[x3],%[stride])", first, second)     \
+    TILE_FLUSH(2, 4, 5)                                     \
+    TILE_BOTH(10, 11, "(%[x3],%[stride],2)", first, second) \
+    TILE_FLUSH(3, 6, 7)                                     \
+    TILE_BOTH(12, 13, "(%[x6])", first, second)             \
+    TILE_FLUSH(4, 8, 9)                                     \
+    TILE_BOTH(14, 15, "(%[x6],%[stride])", first, second)   \
+    TILE_FLUSH(5, 10, 11)                                   \
+    TILE_BOTH(16, 17, "(%[x6],%[stride],2)", first, second) \
+    TILE_FLUSH(6, 12, 13)                                   \
+    TILE_BOTH(18, 19, "(%[x9])", first, second)             \
+    TILE_FLUSH(7, 14, 15)                                   \
+    TILE_BOTH(20, 21, "(%[x9],%[stride])", first, second)   \
+    TILE_FLUSH(8, 16, 17)                                   \
+    TILE_BOTH(22, 23, "(%[x9],%[stride],2)", first, second) \
+    TILE_FLUSH(9, 18, 19)                                   \
+    TILE_FLUSH(10, 20, 21)                                  \
+    TILE_FLUSH(11, 22, 23)
+/* clang-format on */
 
 /* Bytes of 2^(16 - shift) - 1. */
 #define TILE_MASK(shift)                                                                           \

@@ -84,19 +84,18 @@ double sterna_divergence(const float *reference, const float *logits, size_t n,
                          double *log_reference_sum, bool *agree)
 {
     const sterna_kernels kernels = kernels_of_machine();
-    size_t best_reference, best_logits;
-    double log_reference = sterna_log_sum_exp(reference, n, &best_reference);
-    double log_logits = sterna_log_sum_exp(logits, n, &best_logits);
-    double sum = 0, all = 0;
-    float most = reference[best_reference], p[BLOCK];
+    size_t best;
+    double log_logits = sterna_log_sum_exp(logits, n, &best), sum = 0, all = 0;
+    float most = largest(reference, n), p[BLOCK];
     for (size_t from = 0; from < n; from += BLOCK) {
         size_t count = n - from < BLOCK ? n - from : BLOCK;
         memcpy(p, reference + from, count * sizeof *p);
         all += (double)kernels.exp_sum(p, count, most);
         sum += weigh(p, reference + from, logits + from, count);
     }
+    double log_reference = (double)most + log(all);
     if (log_reference_sum) *log_reference_sum = log_reference;
-    if (agree) *agree = best_reference == best_logits;
+    if (agree) *agree = index_of(reference, n, most) == best;
     return sum / all - (log_reference - log_logits);
 }
 

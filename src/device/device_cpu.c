@@ -278,12 +278,7 @@ static void gate_part(const sterna_cpu *cpu, sterna_gate kind, const float *gate
         for (size_t i = 0; i < n; i++)
             out[i] = 0.5f * gate[i] * (1.0f + erff(gate[i] * 0.707106781f)) * up[i];
         break;
-    case STERNA_GATE_RELU2:
-        for (size_t i = 0; i < n; i++) {
-            float positive = gate[i] > 0 ? gate[i] : 0;
-            out[i] = positive * positive * up[i];
-        }
-        break;
+    case STERNA_GATE_RELU2: cpu->kernels.gate_relu2(gate, up, out, n); break;
     }
 }
 

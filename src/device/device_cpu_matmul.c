@@ -189,12 +189,17 @@ static void buffered_panels(const run *r, const sterna_product *product, size_t 
     }
 }
 
-/* Whether the kernel reads panel after panel: one token, and up to eight of Q4_K and Q5_K. Others
- * take two or four panels at once, from far apart. */
+/* Whether the kernel reads panel after panel, or pair after pair: one token, up to eight of Q4_K
+ * and Q5_K, eight of Q6_K and tern5. Others take two or four panels at once, from far apart. */
 static bool reads_one_stream(const sterna_weight *w, size_t n)
 {
-    bool few = w->layout == STERNA_LAYOUT_Q4K || w->layout == STERNA_LAYOUT_Q5K;
-    return n == 1 || (few && n <= DECODE);
+    switch (w->layout) {
+    case STERNA_LAYOUT_Q4K:
+    case STERNA_LAYOUT_Q5K: return n <= DECODE;
+    case STERNA_LAYOUT_Q6K:
+    case STERNA_LAYOUT_TERN5: return n == 1 || n == DECODE;
+    default: return n == 1;
+    }
 }
 
 /* `count` panels of one product from `begin` on, none of them cut off. */
@@ -277,7 +282,7 @@ static void run_products(run *r)
      * small ones cost nothing; others are multiples of the streams. */
     size_t grain = r->n > DECODE ? STREAMS : r->panels / pieces / STREAMS * STREAMS;
     if (reads_one_stream(r->kind, r->n))
-        grain = PIECE_BYTES / r->kind->panel_bytes + 1;
+        grain = (PIECE_BYTES / r->kind->panel_bytes / 2 + 1) * 2;
     else if (grain < STREAMS)
         grain = STREAMS;
     sterna_pool_run(pool, r->panels, grain, run_pieces, r);

@@ -126,7 +126,8 @@ typedef void sterna_hadamard_fn(const float *x, const float *signs, float *out, 
 typedef void sterna_rmsnorm_fn(const float *x, size_t n, const float *gain, float eps, float *out);
 
 /* out[i] = act(gate[i]) * up[i], with exp as sterna_exp of ref/math_ref.h; out may be gate or up.
- * silu: g / (1 + exp(-g)). gelu: g / (1 + exp(-2u)), u = sqrt(2/pi) (g + 0.044715 g^3). */
+ * silu: g / (1 + exp(-g)). gelu: g / (1 + exp(-2u)), u = sqrt(2/pi) (g + 0.044715 g^3). relu2:
+ * max(g, 0)^2. */
 typedef void sterna_gate_fn(const float *gate, const float *up, float *out, size_t n);
 
 /* x[i] = cap * tanh(x[i] / cap), tanh as sterna_tanh of ref/math_ref.h. */
@@ -208,6 +209,7 @@ typedef uint64_t sterna_peak_fn(size_t rounds);
     STERNA_SLOT(rmsnorm, sterna_rmsnorm_fn)                                                        \
     STERNA_SLOT(gate_silu, sterna_gate_fn)                                                         \
     STERNA_SLOT(gate_gelu_tanh, sterna_gate_fn)                                                    \
+    STERNA_SLOT(gate_relu2, sterna_gate_fn)                                                        \
     STERNA_SLOT(soft_cap, sterna_soft_cap_fn)                                                      \
     STERNA_SLOT(exp_sum, sterna_exp_sum_fn)                                                        \
     STERNA_SLOT(gemm_bf16, sterna_gemm_bf16_fn)                                                    \

@@ -8,6 +8,7 @@
  *   MANY     strips, and TOKENS tokens of a tile of many
  *   part_of  products() that can be summed before widened() must add them to 32-bit sums
  *   WIDE     whether they are 32-bit sums themselves
+ *   OWN_Q6K  defined: the file has matmul_q6k itself
  *
  * k_blocks.h says where things are.
  *
@@ -395,7 +396,9 @@ void STERNA_MATMUL(matmul_q5k)(const sterna_int_tile *tile)
     matmul_k(tile, Q5K);
 }
 
+#ifndef OWN_Q6K
 void STERNA_MATMUL(matmul_q6k)(const sterna_int_tile *tile)
 {
     matmul_k(tile, Q6K);
 }
+#endif

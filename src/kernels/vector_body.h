@@ -134,26 +134,35 @@ V16_INLINE v16 gelu_tanh(v16 g)
     return v16_div(g, v16_add(one, v16_exp(v16_mul(v16_set1(-2.0f), u))));
 }
 
-V16_INLINE void gate_all(const float *gate, const float *up, float *out, size_t n, bool gelu)
+V16_INLINE v16 relu2(v16 g)
+{
+    v16 positive = v16_max(v16_set1(0), g);
+    return v16_mul(positive, positive);
+}
+
+V16_INLINE void gate_all(const float *gate, const float *up, float *out, size_t n, v16 act(v16 g))
 {
     size_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        v16 g = v16_load(gate + i);
-        v16_store(out + i, v16_mul(gelu ? gelu_tanh(g) : silu(g), v16_load(up + i)));
-    }
+    for (; i + 16 <= n; i += 16)
+        v16_store(out + i, v16_mul(act(v16_load(gate + i)), v16_load(up + i)));
     if (i == n) return;
-    v16 g = v16_load_n(gate + i, n - i);
-    v16_store_n(out + i, v16_mul(gelu ? gelu_tanh(g) : silu(g), v16_load_n(up + i, n - i)), n - i);
+    v16 value = act(v16_load_n(gate + i, n - i));
+    v16_store_n(out + i, v16_mul(value, v16_load_n(up + i, n - i)), n - i);
 }
 
 void STERNA_VECTOR(gate_silu)(const float *gate, const float *up, float *out, size_t n)
 {
-    gate_all(gate, up, out, n, false);
+    gate_all(gate, up, out, n, silu);
 }
 
 void STERNA_VECTOR(gate_gelu_tanh)(const float *gate, const float *up, float *out, size_t n)
 {
-    gate_all(gate, up, out, n, true);
+    gate_all(gate, up, out, n, gelu_tanh);
+}
+
+void STERNA_VECTOR(gate_relu2)(const float *gate, const float *up, float *out, size_t n)
+{
+    gate_all(gate, up, out, n, relu2);
 }
 
 void STERNA_VECTOR(soft_cap)(float *x, size_t n, float cap)

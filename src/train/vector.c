@@ -110,17 +110,14 @@ static void gate_chunk_backward(const sterna_multiplier *m, sterna_gate kind, co
 static void gate_row_forward(const sterna_multiplier *m, sterna_gate kind, const float *gate,
                              const float *up, size_t n, float *out)
 {
-    if (kind == STERNA_GATE_SILU) {
-        m->kernels.gate_silu(gate, up, out, n);
-    } else if (kind == STERNA_GATE_GELU_TANH) {
-        m->kernels.gate_gelu_tanh(gate, up, out, n);
-    } else {
-        for (size_t i = 0; i < n; i++) {
-            float g = gate[i], positive = g > 0 ? g : 0;
-            float value = kind == STERNA_GATE_GELU ? 0.5f * g * (1 + erff(g * 0.707106781f))
-                                                   : positive * positive;
-            out[i] = value * up[i];
-        }
+    switch (kind) {
+    case STERNA_GATE_SILU: m->kernels.gate_silu(gate, up, out, n); break;
+    case STERNA_GATE_GELU_TANH: m->kernels.gate_gelu_tanh(gate, up, out, n); break;
+    case STERNA_GATE_GELU:
+        for (size_t i = 0; i < n; i++)
+            out[i] = 0.5f * gate[i] * (1 + erff(gate[i] * 0.707106781f)) * up[i];
+        break;
+    case STERNA_GATE_RELU2: m->kernels.gate_relu2(gate, up, out, n); break;
     }
 }
 

@@ -250,6 +250,11 @@ void bench_gate_gelu_tanh(sterna_gate_fn *kernel)
     BENCH_VECTOR(kernel(x, y, out, N))
 }
 
+void bench_gate_relu2(sterna_gate_fn *kernel)
+{
+    BENCH_VECTOR(kernel(x, y, out, N))
+}
+
 void bench_soft_cap(sterna_soft_cap_fn *kernel)
 {
     BENCH_VECTOR(kernel(out, N, 30))

@@ -53,7 +53,8 @@ static bool int_case(sterna_matmul_int_fn *kernel, sterna_matmul_int_fn *law,
     if (!layout->cols && segment % TERN5_COLS) segment = cols;
     if (segment > cols) segment = cols;
     unsigned style = (unsigned)below(6), x_style = (unsigned)below(5);
-    size_t n = below(2) ? 1 + below(9) : 1 + below(40), panels = 1 + below(5), gap = below(3);
+    const size_t tokens[] = {9, 9, 9, 40, 40, 200};
+    size_t n = 1 + below(tokens[below(6)]), panels = 1 + below(5), gap = below(3);
     sterna_int_tile tile = {.panels = panels, .cols = cols, .segment = segment, .n = n};
     tile.segments = (cols + segment - 1) / segment;
     tile.segments_per_scale = 1 + below(3);

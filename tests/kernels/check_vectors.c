@@ -85,6 +85,11 @@ void check_gate_gelu_tanh(sterna_gate_fn *kernel)
     gate_cases(kernel, sterna_gate_gelu_tanh_ref);
 }
 
+void check_gate_relu2(sterna_gate_fn *kernel)
+{
+    gate_cases(kernel, sterna_gate_relu2_ref);
+}
+
 void check_soft_cap(sterna_soft_cap_fn *kernel)
 {
     for (int i = 0; i < 300; i++) {

@@ -64,6 +64,14 @@ void sterna_gate_gelu_tanh_ref(const float *gate, const float *up, float *out, s
     }
 }
 
+void sterna_gate_relu2_ref(const float *gate, const float *up, float *out, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float positive = gate[i] < 0 ? 0 : gate[i];
+        out[i] = positive * positive * up[i];
+    }
+}
+
 void sterna_soft_cap_ref(float *x, size_t n, float cap)
 {
     for (size_t i = 0; i < n; i++) x[i] = cap * sterna_tanh(x[i] / cap);

@@ -120,7 +120,7 @@ INLINE void walk_tern5(const sterna_int_tile *tile, tern5_map map, const place *
     walk_lines(at, offset, (end - begin) / 16, x + begin, stride, TERN2, P, T, acc);
 }
 
-/* A tile of panels p, p + 1 and tokens t .. t+11, and what it asks for beside its work: its
+/* A tile of panels p, p + 1 and tokens from t on, and what it asks for beside its work: its
  * results' lines, a few at a time (all at once would keep the activations waiting), and a share of
  * the next two panels. */
 typedef struct pair_tile {
@@ -128,13 +128,15 @@ typedef struct pair_tile {
     size_t p, t;
     place at[TILE_PANELS];
     tile_walk walk;
-    size_t asked; /* lines of results */
+    size_t asked;           /* lines of results */
+    const uint8_t *asks[3]; /* where the runs of the first trio begin to ask; */
+    size_t ask_step;        /* those of the next one this much further on */
 } pair_tile;
 
 INLINE void ask_results(pair_tile *now, size_t lines)
 {
     const sterna_int_tile *tile = now->tile;
-    const size_t all = TILE_TOKENS * TILE_PANELS;
+    const size_t all = now->walk.tokens * TILE_PANELS;
     for (; lines && now->asked < all; lines--, now->asked++) {
         const float *y = tile->y + (now->t + now->asked / TILE_PANELS) * tile->y_stride;
         _mm_prefetch((const char *)(y + (now->p + now->asked % TILE_PANELS) * tile->row_step),
@@ -142,14 +144,23 @@ INLINE void ask_results(pair_tile *now, size_t lines)
     }
 }
 
-/* The line of the next panels' blocks that a run of this tile asks for: the first four tiles take
- * ten runs for the ten lines of two panels, the others ask for what is there. */
-INLINE size_t ahead_of(const pair_tile *now, size_t run)
+/* What the blocks of a trio's runs ask for. Of 8 tokens there is one tile: its three runs read the
+ * next panels' bytes through, as fast as they use these. Of more, the first four tiles take ten
+ * runs for the ten lines of two panels' blocks, the others ask for what is there. */
+INLINE void set_asks(pair_tile *now, tern5_map map)
 {
     enum { LINES = TERN5_BYTES / 64 };
-    size_t line = 3 * (now->t / TILE_TOKENS) + run;
-    if (line >= TILE_PANELS * LINES) return 0;
-    return (TILE_PANELS + line / LINES) * now->tile->codes_step + line % LINES * 64;
+    const size_t step = now->tile->codes_step, bytes = tern5_trio_bytes(map);
+    const bool few = now->walk.tokens == TILE_FEW;
+    for (size_t run = 0; run < 3; run++) {
+        size_t line = 3 * (now->t / TILE_TOKENS) + run, ahead = 0;
+        if (few)
+            ahead = TILE_PANELS * step + run * TILE_PANELS * bytes / 3;
+        else if (line < TILE_PANELS * LINES)
+            ahead = (TILE_PANELS + line / LINES) * step + line % LINES * 64;
+        now->asks[run] = now->at[0].codes + ahead;
+    }
+    now->ask_step = few ? TILE_PANELS * bytes : bytes;
 }
 
 INLINE void set_codes(pair_tile *now, size_t offset, size_t count)
@@ -162,24 +173,24 @@ INLINE void set_codes(pair_tile *now, size_t offset, size_t count)
 INLINE void pair_row(pair_tile *now, tern5_map map, tile_sums *sums)
 {
     const sterna_int_tile *tile = now->tile;
-    const size_t t = now->t, lines = (tile->cols - tern5_trio_cols(map)) / 16;
+    const size_t t = now->t, T = now->walk.tokens, lines = (tile->cols - tern5_trio_cols(map)) / 16;
     tile_isums isums;
-    for (size_t j = 0; j < TILE_TOKENS; j++)
+    for (size_t j = 0; j < T; j++)
         for (size_t i = 0; i < TILE_PANELS; i++)
             _mm512_store_si512(isums.of[j][i], start(tile->x_sums[t + j], 1, TERN5));
     for (size_t run = 0; run < 3 * map.trios; run++, now->walk.x += map.run) {
         set_codes(now, 0, map.run / TERN5_COLS);
         now->walk.run = run;
-        now->walk.ahead = ahead_of(now, run);
-        ask_results(now, TILE_TOKENS * TILE_PANELS / 3);
-        tile_tern5(now->walk, &isums);
+        now->walk.ask = now->asks[run];
+        ask_results(now, T * TILE_PANELS / 3 + 1);
+        tile_tern5(&now->walk, &isums);
     }
     if (lines) {
         set_codes(now, map.trios * tern5_trio_bytes(map), lines);
         now->walk.run = 0;
-        tile_tern2(now->walk, &isums);
+        tile_tern2(&now->walk, &isums);
     }
-    for (size_t j = 0; j < TILE_TOKENS; j++)
+    for (size_t j = 0; j < T; j++)
         for (size_t i = 0; i < TILE_PANELS; i++) {
             __m512i isum = _mm512_load_si512(isums.of[j][i]);
             _mm512_store_ps(sums->of[j][i], scaled(isum, tile->x_scales[t + j],
@@ -191,13 +202,14 @@ INLINE void pair_row(pair_tile *now, tern5_map map, tile_sums *sums)
 INLINE void set_scales(const pair_tile *now, size_t scale_at, size_t next, tile_sums *sums)
 {
     const sterna_int_tile *tile = now->tile;
-    const size_t k = now->t / TILE_TOKENS;
-    for (size_t i = 0; i < TILE_PANELS; i++)
-        _mm512_store_ps(sums->scales[i], halves(now->at[i].scales + scale_at));
-    if (tile->scales && k < TILE_PANELS)
-        _mm_prefetch((const char *)(now->at[k].scales + TILE_PANELS * tile->scales_step + scale_at),
-                     _MM_HINT_T1);
-    for (size_t i = 0; i < TILE_TOKENS; i += TILE_TOKENS - 1) {
+    const size_t k = now->t / TILE_TOKENS, T = now->walk.tokens;
+    for (size_t i = 0; i < TILE_PANELS; i++) {
+        const uint16_t *scales = now->at[i].scales + scale_at;
+        _mm512_store_ps(sums->scales[i], halves(scales));
+        if (tile->scales && (k == i || T == TILE_FEW))
+            _mm_prefetch((const char *)(scales + TILE_PANELS * tile->scales_step), _MM_HINT_T1);
+    }
+    for (size_t i = 0; i < T; i += T - 1) {
         _mm_prefetch((const char *)(tile->x_sums + next + i), _MM_HINT_T0);
         _mm_prefetch((const char *)(tile->x_scales + next + i), _MM_HINT_T0);
     }
@@ -207,9 +219,10 @@ INLINE void set_scales(const pair_tile *now, size_t scale_at, size_t next, tile_
 INLINE void pair_segments(pair_tile *now, tern5_map map, tile_sums *sums)
 {
     const sterna_int_tile *tile = now->tile;
-    const size_t lines_each = TILE_TOKENS * TILE_PANELS / tile->segments + 1;
+    const size_t lines_each = now->walk.tokens * TILE_PANELS / tile->segments + 1;
     const size_t scale_step = tile->scales ? STERNA_PANEL : 0;
-    size_t scale_at = 0, left = tile->segments_per_scale, offset = 0, begin = 0, x_at = now->t;
+    size_t scale_at = 0, left = tile->segments_per_scale, offset = 0, begin = 0, x_at = now->t,
+           ahead = 0;
     for (size_t s = 0; s < tile->segments; s++, x_at += tile->x_step) {
         const size_t end = segment_end(tile, begin);
         const int32_t *x_sums = tile->x_sums + x_at;
@@ -218,15 +231,16 @@ INLINE void pair_segments(pair_tile *now, tern5_map map, tile_sums *sums)
         ask_results(now, lines_each);
         if (s < 3 * map.trios) {
             set_codes(now, offset, map.run / TERN5_COLS);
-            now->walk.ahead = ahead_of(now, now->walk.run);
-            tile_segment_tern5(now->walk, x_sums, x_scales, sums);
+            now->walk.ask = now->asks[now->walk.run] + ahead;
+            tile_segment_tern5(&now->walk, x_sums, x_scales, sums);
             if (++now->walk.run == 3) {
                 now->walk.run = 0;
                 offset += tern5_trio_bytes(map);
+                ahead += now->ask_step;
             }
         } else {
             set_codes(now, offset, (end - begin) / 16);
-            tile_segment_tern2(now->walk, x_sums, x_scales, sums);
+            tile_segment_tern2(&now->walk, x_sums, x_scales, sums);
             offset += (end - begin) / 16 * 64;
         }
         now->walk.x += end - begin;
@@ -237,14 +251,16 @@ INLINE void pair_segments(pair_tile *now, tern5_map map, tile_sums *sums)
     }
 }
 
-static void pair_of_panels(const sterna_int_tile *tile, tern5_map map, size_t p, size_t t)
+static void pair_of_panels(const sterna_int_tile *tile, tern5_map map, size_t p, size_t t, size_t T)
 {
     tile_sums sums = {0};
-    pair_tile now = {.tile = tile,
-                     .p = p,
-                     .t = t,
-                     .at = {place_of(tile, p), place_of(tile, p + 1)},
-                     .walk = {.x = tile->x + t * tile->x_stride, .stride = tile->x_stride}};
+    pair_tile now = {
+        .tile = tile,
+        .p = p,
+        .t = t,
+        .at = {place_of(tile, p), place_of(tile, p + 1)},
+        .walk = {.x = tile->x + t * tile->x_stride, .stride = tile->x_stride, .tokens = T}};
+    set_asks(&now, map);
     if (tile->segments == 1)
         pair_row(&now, map, &sums);
     else
@@ -252,19 +268,18 @@ static void pair_of_panels(const sterna_int_tile *tile, tern5_map map, size_t p,
     for (size_t i = 0; i < TILE_PANELS; i++) {
         size_t row = (p + i) * tile->row_step;
         __m512 factors = _mm512_loadu_ps(tile->factors + row);
-        for (size_t j = 0; j < TILE_TOKENS; j++)
+        for (size_t j = 0; j < T; j++)
             _mm512_storeu_ps(tile->y + (t + j) * tile->y_stride + row,
                              _mm512_mul_ps(_mm512_load_ps(sums.of[j][i]), factors));
     }
 }
 
-/* Panels from p on, tokens from t on. */
-static void remaining(const sterna_int_tile *tile, size_t p, size_t t)
+/* `panels` panels from p on, tokens from t on. */
+static void remaining(const sterna_int_tile *tile, size_t p, size_t panels, size_t t)
 {
     sterna_int_tile rest = *tile;
-    rest.panels -= p;
+    rest.panels = panels;
     rest.n -= t;
-    if (!rest.panels || !rest.n) return;
     rest.codes += p * tile->codes_step;
     if (tile->scales) rest.scales += p * tile->scales_step;
     rest.factors += p * tile->row_step;
@@ -277,17 +292,20 @@ static void remaining(const sterna_int_tile *tile, size_t p, size_t t)
 
 void sterna_matmul_tern5_avx512vbmi(const sterna_int_tile *tile)
 {
-    const size_t panels = tile->panels / TILE_PANELS * TILE_PANELS;
-    const size_t tokens = tile->n / TILE_TOKENS * TILE_TOKENS;
-    if (tile->mins || !panels || !tokens) {
+    if (tile->mins || tile->n < TILE_FEW) {
         matmul_int(tile, TERN5, one_tern5, walk_tern5);
         return;
     }
     const tern5_map map = map_of(tile);
-    sterna_int_tile pairs = *tile;
-    pairs.panels = panels;
-    for (size_t p = 0; p < panels; p += TILE_PANELS)
-        for (size_t t = 0; t < tokens; t += TILE_TOKENS) pair_of_panels(tile, map, p, t);
-    remaining(&pairs, 0, tokens);
-    remaining(tile, panels, 0);
+    size_t p = 0;
+    for (; p + TILE_PANELS <= tile->panels; p += TILE_PANELS) {
+        size_t t = 0;
+        for (size_t T; (T = tile_tokens(tile->n - t)); t += T) pair_of_panels(tile, map, p, t, T);
+        if (tile->n - t >= TILE_FEW / 2) { /* some tokens once more */
+            pair_of_panels(tile, map, p, tile->n - TILE_FEW, TILE_FEW);
+            t = tile->n;
+        }
+        if (t < tile->n) remaining(tile, p, TILE_PANELS, t);
+    }
+    if (p < tile->panels) remaining(tile, p, tile->panels - p, 0);
 }

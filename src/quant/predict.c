@@ -10,9 +10,15 @@
 /* The process itself, the libraries and their buffers. */
 static const double PROCESS_BYTES = 60e6;
 /* What the parts take beside their products at the measured rates (a fit: 8 r c^2 + c^3), from runs
- * of SmolLM2-135M (docs/QUANTIZATION.md). */
-static const double FIT_WORK = 6.0, QUICK_FIT_WORK = 2.1, MOMENT_WORK = 1.3, STREAM_WORK = 0.8,
-                    WRITE_WORK = 1.0, READ_WORK = 1.1, TUNE_WORK = 2.0;
+ * of SmolLM2-135M (docs/QUANTIZATION.md); but for tuning, narrow() times as much. */
+static const double FIT_WORK = 3.2, QUICK_FIT_WORK = 1.1, MOMENT_WORK = 0.7, STREAM_WORK = 0.43,
+                    WRITE_WORK = 0.54, READ_WORK = 0.6, TUNE_WORK = 2.0;
+
+/* Products with few columns are slower: 2.5 times as slow with 576, 1.1 times with 8,960. */
+static double narrow(double cols)
+{
+    return 1 + 840 / cols;
+}
 
 /* The matrices that share an input, of one layer. */
 typedef struct shape {
@@ -137,8 +143,8 @@ static double fit_seconds(const sterna_workload *w)
             double moments = cols * cols + (shapes[i].to_residual ? 4 * r * cols : 2 * cols * cols);
             double streams = w->tokens * 4 * r * cols * STREAM_WORK;
             double fits = FIT_WORK * (8 * r * cols * cols + cols * cols * cols);
-            seconds += (streams + fits) / w->rates.exact +
-                       w->tokens * MOMENT_WORK * moments / w->rates.fast;
+            seconds += narrow(cols) * ((streams + fits) / w->rates.exact +
+                                       w->tokens * MOMENT_WORK * moments / w->rates.fast);
         }
     }
     return seconds;
@@ -165,16 +171,19 @@ static double sensitivity_bytes(const sterna_workload *w, const sizes *s)
 /* Every matrix is fitted once in a simple way, and the model runs from its layer on. */
 static double sensitivity_seconds(const sterna_workload *w, const sizes *s)
 {
-    double work = gathered_tokens(w) * 2 * s->weights, moments = 0, behind = s->weights;
+    const double slow = narrow(s->width);
+    double work = slow * gathered_tokens(w) * STREAM_WORK * 2 * s->weights;
+    double moments = 0, behind = s->weights;
     for (uint32_t l = 0; l < w->config.n_layers; l++) {
         static const int matrices[4] = {3, 1, 2, 1}; /* that share the input */
         shape shapes[4];
         double own = 0;
         for (size_t i = 0, n = layer_shapes(&w->config, l, shapes); i < n; i++) {
             double r = shapes[i].rows, cols = shapes[i].cols;
-            work += QUICK_FIT_WORK * (2 * r * cols * cols + matrices[i] * cols * cols * cols);
-            moments += gathered_tokens(w) * MOMENT_WORK * cols * cols;
-            work += matrices[i] * predicted_tokens(w) * (2 * behind + s->table) * READ_WORK;
+            double fits = QUICK_FIT_WORK * cols * cols * (2 * r + matrices[i] * cols);
+            double reads = matrices[i] * predicted_tokens(w) * (2 * behind + s->table) * READ_WORK;
+            work += narrow(cols) * fits + slow * reads;
+            moments += narrow(cols) * gathered_tokens(w) * MOMENT_WORK * cols * cols;
             own += r * cols;
         }
         behind -= own;
@@ -230,7 +239,7 @@ static void predict_tuning(const sterna_workload *w, const sizes *s, sterna_pred
 sterna_prediction sterna_predict(const sterna_workload *w)
 {
     sizes s = sizes_of(&w->config);
-    double rate = w->rates.exact, run = 2 * (s.weights + s.table) / rate;
+    double run = 2 * narrow(s.width) * (s.weights + s.table) / w->rates.exact;
     sterna_prediction out = {.tokens = w->tokens, .fit_s = fit_seconds(w)};
     predict_fit(w, &s, &out);
     if (!w->finished && !w->text_only) out.text_s = w->own_tokens * run * WRITE_WORK;

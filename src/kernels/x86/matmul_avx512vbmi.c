@@ -5,8 +5,8 @@
  * per block of eight fields 1 load of high bits and 5 prefetches.
  *
  * Many tokens: a run at a time, so that one accumulator per token and panel is enough; a trio's
- * lines are read three times, twice of them from the first-level cache. Two panels x 12 tokens are
- * in assembler (tile_avx512vbmi.h).
+ * lines are read three times, twice of them from the first-level cache. Two panels x 12 or 8 tokens
+ * are in assembler (tile_avx512vbmi.h).
  */
 #include "kernels/x86/matmul_int_avx512.h"
 #include "kernels/x86/tern5_avx512vbmi.h"

@@ -19,24 +19,16 @@ typedef struct q6k_inputs {
     float scales[Q6K_TOKENS];
 } q6k_inputs;
 
-#define Q6K_EACH(f)       f(0, 8) f(1, 9) f(2, 10) f(3, 11) f(4, 12) f(5, 13) f(6, 14) f(7, 15)
-#define Q6K_LOAD(t, sum)  "vmovaps 64*" #t "(%[sums]), %%zmm" #sum "\n\t"
-#define Q6K_STORE(t, sum) "vmovaps %%zmm" #sum ", 64*" #t "(%[sums])\n\t"
-/* Token by token, segment j. */
-#define Q6K_START(j, t) "vpbroadcastd 64*" #j "+4*" #t "(%[inputs]), %%zmm" #t "\n\t"
+/* f for each token t, of segment j; its float sum. */
+#define Q6K_EACH(f, j)                                                                             \
+    f(j, 0, 8) f(j, 1, 9) f(j, 2, 10) f(j, 3, 11) f(j, 4, 12) f(j, 5, 13) f(j, 6, 14) f(j, 7, 15)
+#define Q6K_LOAD(j, t, sum)  "vmovaps 64*" #t "(%[sums]), %%zmm" #sum "\n\t"
+#define Q6K_STORE(j, t, sum) "vmovaps %%zmm" #sum ", 64*" #t "(%[sums])\n\t"
+#define Q6K_START(j, t, sum) "vpbroadcastd 64*" #j "+4*" #t "(%[inputs]), %%zmm" #t "\n\t"
 #define Q6K_FLUSH(j, t, sum)                                                                       \
     "vmulps 64*" #j "+32+4*" #t "(%[inputs])%{1to16%}, %%zmm28, %%zmm29\n\t"                       \
     "vcvtdq2ps %%zmm" #t ", %%zmm" #t "\n\t"                                                       \
     "vfmadd231ps %%zmm29, %%zmm" #t ", %%zmm" #sum "\n\t"
-#define Q6K_STARTS(j)                                                                              \
-    Q6K_START(j, 0)                                                                                \
-    Q6K_START(j, 1)                                                                                \
-    Q6K_START(j, 2)                                                                                \
-    Q6K_START(j, 3) Q6K_START(j, 4) Q6K_START(j, 5) Q6K_START(j, 6) Q6K_START(j, 7)
-#define Q6K_END(j)                                                                                 \
-    "vmovaps 64*" #j "(%[scales]), %%zmm28\n\t" Q6K_FLUSH(j, 0, 8) Q6K_FLUSH(j, 1, 9)              \
-        Q6K_FLUSH(j, 2, 10) Q6K_FLUSH(j, 3, 11) Q6K_FLUSH(j, 4, 12) Q6K_FLUSH(j, 5, 13)            \
-            Q6K_FLUSH(j, 6, 14) Q6K_FLUSH(j, 7, 15)
 /* Four columns, `at` bytes into x, times the codes. */
 #define Q6K_TOKEN(t, at) "vpdpbusd " at "%{1to16%}, %%zmm29, %%zmm" #t "\n\t"
 #define Q6K_PRODUCTS(at)                                                                           \
@@ -66,23 +58,31 @@ typedef struct q6k_inputs {
     "vpternlogd $0xe2, %%zmm28, %%zmm30, %%zmm29\n\t"                                              \
     "vpandd %%zmm31, %%zmm29, %%zmm29\n\t"
 
-/* Field f of a group on the given side, which is segment j of the half. */
-#define Q6K_SEGMENT(f, side, j, ask)                                                               \
-    ask Q6K_STARTS(j) Q6K_FIELD_##f(20, 24, 16) Q6K_PRODUCTS("32*" #f "+16*" #side)                \
-        Q6K_FIELD_##f(21, 25, 17) Q6K_PRODUCTS("32*" #f "+16*" #side "+4")                         \
-            Q6K_FIELD_##f(22, 26, 18) Q6K_PRODUCTS("32*" #f "+16*" #side "+8")                     \
-                Q6K_FIELD_##f(23, 27, 19) Q6K_PRODUCTS("32*" #f "+16*" #side "+12") Q6K_END(j)
 #define Q6K_LINE(q, side, high, low, other)                                                        \
     "vmovdqa64 256*" #side "+64*" #q "(%[high]), %%zmm" #high "\n\t"                               \
     "vmovdqa64 256*" #side "+64*" #q "(%[low]), %%zmm" #low "\n\t"                                 \
     "vmovdqa64 512+256*" #side "+64*" #q "(%[low]), %%zmm" #other "\n\t"
-#define Q6K_GROUP(side, j0, j1, j2, j3, ask)                                                       \
-    Q6K_LINE(0, side, 16, 20, 24)                                                                  \
-    Q6K_LINE(1, side, 17, 21, 25)                                                                  \
-    Q6K_LINE(2, side, 18, 22, 26)                                                                  \
-    Q6K_LINE(3, side, 19, 23, 27)                                                                  \
-    Q6K_SEGMENT(0, side, j0, ask)                                                                  \
-    Q6K_SEGMENT(1, side, j1, ask) Q6K_SEGMENT(2, side, j2, ask) Q6K_SEGMENT(3, side, j3, ask)
+/* clang-format off */
+/* Field f of a group on the given side, which is segment j of the half. */
+#define Q6K_SEGMENT(f, side, j, ask)                                        \
+    ask                                                                     \
+    Q6K_EACH(Q6K_START, j)                                                  \
+    Q6K_FIELD_##f(20, 24, 16) Q6K_PRODUCTS("32*" #f "+16*" #side)           \
+    Q6K_FIELD_##f(21, 25, 17) Q6K_PRODUCTS("32*" #f "+16*" #side "+4")      \
+    Q6K_FIELD_##f(22, 26, 18) Q6K_PRODUCTS("32*" #f "+16*" #side "+8")      \
+    Q6K_FIELD_##f(23, 27, 19) Q6K_PRODUCTS("32*" #f "+16*" #side "+12")     \
+    "vmovaps 64*" #j "(%[scales]), %%zmm28\n\t"                             \
+    Q6K_EACH(Q6K_FLUSH, j)
+#define Q6K_GROUP(side, j0, j1, j2, j3, ask)        \
+    Q6K_LINE(0, side, 16, 20, 24)                   \
+    Q6K_LINE(1, side, 17, 21, 25)                   \
+    Q6K_LINE(2, side, 18, 22, 26)                   \
+    Q6K_LINE(3, side, 19, 23, 27)                   \
+    Q6K_SEGMENT(0, side, j0, ask)                   \
+    Q6K_SEGMENT(1, side, j1, ask)                   \
+    Q6K_SEGMENT(2, side, j2, ask)                   \
+    Q6K_SEGMENT(3, side, j3, ask)
+/* clang-format on */
 /* A sixteenth of a record, `ask` being where the next one begins. */
 #define Q6K_ASK                                                                                    \
     "prefetcht0 (%[ask])\n\t"                                                                      \
@@ -90,21 +90,26 @@ typedef struct q6k_inputs {
     "prefetcht0 106(%[ask])\n\t"                                                                   \
     "prefetcht0 159(%[ask])\n\t"                                                                   \
     "add $212, %[ask]\n\t"
-#define Q6K_RECORD(ask)                                                                            \
+#define Q6K_MASKS                                                                                  \
     "vpternlogd $0xff, %%zmm31, %%zmm31, %%zmm31\n\t"                                              \
     "vpsrlw $12, %%zmm31, %%zmm30\n\t"                                                             \
     "vpsrlw $10, %%zmm31, %%zmm31\n\t"                                                             \
     "vpackuswb %%zmm30, %%zmm30, %%zmm30\n\t"                                                      \
-    "vpackuswb %%zmm31, %%zmm31, %%zmm31\n\t" Q6K_EACH(Q6K_LOAD) ".p2align 5\n1:\n\t" Q6K_GROUP(   \
-        0, 0, 2, 4, 6, ask) Q6K_GROUP(1, 1, 3, 5, 7, ask) "add $1024, %[low]\n\t"                  \
-                                                          "add $512, %[high]\n\t"                  \
-                                                          "add $128, %[x0]\n\t"                    \
-                                                          "add $128, %[x3]\n\t"                    \
-                                                          "add $128, %[x6]\n\t"                    \
-                                                          "add $512, %[inputs]\n\t"                \
-                                                          "add $512, %[scales]\n\t"                \
-                                                          "dec %[halves]\n\t"                      \
-                                                          "jnz 1b\n\t" Q6K_EACH(Q6K_STORE)
+    "vpackuswb %%zmm31, %%zmm31, %%zmm31\n\t"
+#define Q6K_ADVANCE                                                                                \
+    "add $1024, %[low]\n\t"                                                                        \
+    "add $512, %[high]\n\t"                                                                        \
+    "add $128, %[x0]\n\t"                                                                          \
+    "add $128, %[x3]\n\t"                                                                          \
+    "add $128, %[x6]\n\t"                                                                          \
+    "add $512, %[inputs]\n\t"                                                                      \
+    "add $512, %[scales]\n\t"                                                                      \
+    "dec %[halves]\n\t"                                                                            \
+    "jnz 1b\n\t"
+#define Q6K_RECORD(ask)                                                                            \
+    Q6K_MASKS Q6K_EACH(Q6K_LOAD, 0) ".p2align 5\n1:\n\t" Q6K_GROUP(0, 0, 2, 4, 6, ask)             \
+        Q6K_GROUP(1, 1, 3, 5, 7, ask) Q6K_ADVANCE                                                  \
+        Q6K_EACH(Q6K_STORE, 0)
 #define Q6K_WALK(ask_text)                                                                         \
     __asm__ volatile(                                                                              \
         Q6K_RECORD(ask_text)                                                                       \
